@@ -1,0 +1,379 @@
+"""Many architectures at once: a batch of directed acyclic graphs as a few flat arrays.
+
+An architecture is a DAG whose nodes carry an operation of a vocabulary. A batch keeps the nodes of all architectures
+end to end, and so the edges; two arrays of offsets say where each architecture begins. There is no Python object per
+architecture, and no loop over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Int, Integer, Shaped
+from numpy import ndarray
+
+from archflow.files import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    import networkx
+    import torch_geometric.data
+
+Graph = tuple[Sequence[str], Sequence[tuple[int, int]]]
+"""One architecture as plain Python: the operation of each node, and the edges between node numbers."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ArchBatch:
+    """A batch of architectures, validated on construction.
+
+    Attributes:
+        operations: the operation of every node, an index into ``vocabulary``; all architectures end to end.
+        node_offsets: architecture ``i`` owns the nodes ``node_offsets[i]:node_offsets[i + 1]``; int64.
+        edges: source and target of every edge, as node numbers *within* their architecture (from 0).
+        edge_offsets: architecture ``i`` owns the edges ``edge_offsets[i]:edge_offsets[i + 1]``; int64.
+        vocabulary: the names of the operations. Those that begin with "input" are inputs of the network.
+
+    Operations and edges are kept in the smallest unsigned integer type that holds them.
+
+    Raises:
+        ValueError: an architecture is no DAG, lacks an input node, has an operation outside the vocabulary or an edge
+            to a missing node, or the batch is empty; the message names the architecture's index.
+    """
+
+    operations: Integer[ndarray, " nodes"]
+    node_offsets: Int[ndarray, " archs+1"]
+    edges: Integer[ndarray, "2 edges"]
+    edge_offsets: Int[ndarray, " archs+1"]
+    vocabulary: tuple[str, ...]
+    _node_columns: dict[str, Shaped[ndarray, " nodes"]] = field(default_factory=dict)
+    """What was derived for each node and is worth keeping when the batch is sliced."""
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        set_(self, "vocabulary", tuple(self.vocabulary))
+        for name in ("node_offsets", "edge_offsets"):
+            set_(self, name, np.asarray(getattr(self, name), dtype=np.int64))
+        edges = np.asarray(self.edges)
+        edges = edges.reshape(2, -1) if edges.size else np.zeros((2, 0), np.uint8)
+        operations = np.asarray(self.operations)
+        _check_sizes(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
+        _check_values(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
+        set_(self, "operations", operations.astype(np.min_scalar_type(len(self.vocabulary) - 1)))
+        set_(self, "edges", edges.astype(np.min_scalar_type(int(edges.max(initial=0)))))
+        _check_duplicate_edges(self)
+        self._node_columns["generation"] = _generations(self)
+
+    # Ways in
+
+    @classmethod
+    def from_graphs(cls, graphs: Iterable[Graph], vocabulary: Sequence[str]) -> ArchBatch:
+        """From pairs (operation names, edges), e.g. ``(["input", "conv", "output"], [(0, 1), (1, 2)])``.
+
+        Raises:
+            ValueError: see the class; also an operation name that is not in ``vocabulary``.
+        """
+        graphs = list(graphs)
+        number = {name: index for index, name in enumerate(vocabulary)}
+        names = list(chain.from_iterable(graph[0] for graph in graphs))
+        operations = np.fromiter((number.get(name, -1) for name in names), np.int64, len(names))
+        node_offsets = _offsets([len(graph[0]) for graph in graphs])
+        if (operations < 0).any():
+            node = int(np.argmax(operations < 0))
+            raise ValueError(
+                f"architecture {_owner(node_offsets, node)}: operation '{names[node]}' is not in the vocabulary "
+                f"({', '.join(vocabulary)})"
+            )
+        ends = chain.from_iterable(chain.from_iterable(graph[1] for graph in graphs))
+        edges = np.fromiter(ends, np.int64).reshape(-1, 2).T
+        return cls(operations, node_offsets, edges, _offsets([len(graph[1]) for graph in graphs]), tuple(vocabulary))
+
+    @classmethod
+    def from_skeleton(
+        cls, operations: Integer[ndarray, "archs nodes"], edges: Sequence[tuple[int, int]], vocabulary: Sequence[str]
+    ) -> ArchBatch:
+        """Architectures that share one set of edges and differ in the operations of their nodes."""
+        archs, nodes = operations.shape
+        return cls(
+            operations.reshape(-1),
+            np.arange(archs + 1) * nodes,
+            np.tile(np.asarray(edges, np.int64).reshape(-1, 2).T, archs),
+            np.arange(archs + 1) * len(edges),
+            tuple(vocabulary),
+        )
+
+    @classmethod
+    def from_networkx(cls, graphs: Iterable[networkx.DiGraph], vocabulary: Sequence[str]) -> ArchBatch:
+        """From networkx graphs whose nodes carry an ``operation`` name; nodes are numbered in their order."""
+
+        def plain(graph: networkx.DiGraph) -> Graph:
+            number = {node: index for index, node in enumerate(graph.nodes)}
+            names = [graph.nodes[node]["operation"] for node in graph.nodes]
+            return names, [(number[source], number[target]) for source, target in graph.edges]
+
+        return cls.from_graphs(map(plain, graphs), vocabulary)
+
+    @classmethod
+    def from_pyg(cls, batch: torch_geometric.data.Batch, vocabulary: Sequence[str]) -> ArchBatch:
+        """From a PyTorch Geometric batch: ``x`` (nodes,) operation numbers, ``edge_index`` (2, edges), ``ptr``."""
+        node_offsets = batch.ptr.cpu().numpy().astype(np.int64)
+        edge_index = batch.edge_index.cpu().numpy()
+        owner = np.searchsorted(node_offsets, edge_index[0], side="right") - 1
+        order = np.argsort(owner, kind="stable")
+        edge_offsets = np.searchsorted(owner[order], np.arange(len(node_offsets)))
+        local = edge_index[:, order] - node_offsets[owner[order]]
+        return cls(batch.x.cpu().numpy().reshape(-1), node_offsets, local, edge_offsets, tuple(vocabulary))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[ArchBatch]) -> ArchBatch:
+        """One batch from several with the same vocabulary, in order.
+
+        Raises:
+            ValueError: no batch is given, or their vocabularies differ.
+        """
+        if not batches:
+            raise ValueError("no batch to concatenate")
+        if any(batch.vocabulary != batches[0].vocabulary for batch in batches):
+            raise ValueError("batches with different vocabularies cannot be concatenated")
+        return cls._trusted(
+            np.concatenate([batch.operations for batch in batches]),
+            _offsets(np.concatenate([np.diff(batch.node_offsets) for batch in batches])),
+            np.concatenate([batch.edges for batch in batches], axis=1),
+            _offsets(np.concatenate([np.diff(batch.edge_offsets) for batch in batches])),
+            batches[0].vocabulary,
+            {"generation": np.concatenate([batch.generations for batch in batches])},
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> ArchBatch:
+        """Read a file written by :meth:`save`; its content is validated like any other input."""
+        tensors, settings = load_tensors(path, "archs")
+        try:
+            arrays = [tensors[name].numpy() for name in ("operations", "node_offsets", "edges", "edge_offsets")]
+        except KeyError as error:
+            raise ValueError(f"{path} lacks the array {error}") from None
+        return cls(*arrays, tuple(settings["vocabulary"]))
+
+    # Ways out
+
+    def save(self, path: str | Path) -> None:
+        """Write the batch to one file, which loads without pickle."""
+        arrays = {name: getattr(self, name) for name in ("operations", "node_offsets", "edges", "edge_offsets")}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        save_tensors(path, "archs", tensors, {"vocabulary": self.vocabulary})
+
+    def graph(self, index: int) -> Graph:
+        """Architecture ``index`` as plain Python: its operations' names and its edges."""
+        nodes = slice(*self.node_offsets[index : index + 2])
+        edges = slice(*self.edge_offsets[index : index + 2])
+        names = [self.vocabulary[operation] for operation in self.operations[nodes]]
+        return names, [(int(source), int(target)) for source, target in self.edges[:, edges].T]
+
+    def to_networkx(self) -> list[networkx.DiGraph]:
+        """One ``networkx.DiGraph`` an architecture; nodes carry the name of their ``operation``."""
+        import networkx
+
+        def convert(index: int) -> networkx.DiGraph:
+            names, edges = self.graph(index)
+            graph = networkx.DiGraph()
+            graph.add_nodes_from((node, {"operation": name}) for node, name in enumerate(names))
+            graph.add_edges_from(edges)
+            return graph
+
+        return [convert(index) for index in range(len(self))]
+
+    def to_pyg(self) -> torch_geometric.data.Batch:
+        """A PyTorch Geometric ``Batch``: ``x`` (nodes,) int64 operation numbers, ``edge_index``, ``batch``, ``ptr``."""
+        from torch_geometric.data import Batch, Data
+
+        node_parts = np.split(self.operations.astype(np.int64), self.node_offsets[1:-1])
+        edge_parts = np.split(self.edges.astype(np.int64), self.edge_offsets[1:-1], axis=1)
+        graphs = zip(node_parts, edge_parts, strict=True)
+        return Batch.from_data_list(
+            [Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges.copy())) for x, edges in graphs]
+        )
+
+    # What a batch knows
+
+    def __len__(self) -> int:
+        return len(self.node_offsets) - 1
+
+    def __repr__(self) -> str:
+        return (
+            f"ArchBatch({len(self):,} architectures, {len(self.operations):,} nodes, {self.edges.shape[1]:,} edges, "
+            f"{len(self.vocabulary)} operations)"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ArchBatch)
+            and self.vocabulary == other.vocabulary
+            and all(
+                np.array_equal(getattr(self, name), getattr(other, name))
+                for name in ("operations", "node_offsets", "edges", "edge_offsets")
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getitem__(self, index: int | slice | Sequence[int] | ndarray) -> ArchBatch:
+        """The architectures at a number, a slice, an array of numbers (any order, repeats allowed) or a mask.
+
+        Raises:
+            IndexError: a number is out of range, or a mask has another length.
+            ValueError: nothing is selected; a batch holds at least one architecture.
+        """
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        if not len(chosen):
+            raise ValueError("the selection is empty: a batch holds at least one architecture")
+        nodes, node_offsets = _ragged(self.node_offsets, chosen)
+        edges, edge_offsets = _ragged(self.edge_offsets, chosen)
+        columns = {name: column[nodes] for name, column in self._node_columns.items()}
+        return self._trusted(
+            self.operations[nodes], node_offsets, self.edges[:, edges], edge_offsets, self.vocabulary, columns
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the batch's arrays take, those derived for each node included."""
+        arrays = [self.operations, self.node_offsets, self.edges, self.edge_offsets, *self._node_columns.values()]
+        return sum(array.nbytes for array in arrays)
+
+    @property
+    def generations(self) -> Integer[ndarray, " nodes"]:
+        """Length of the longest path to each node from a node without predecessors (METHOD: t − 1)."""
+        return self._node_columns["generation"]
+
+    @property
+    def owners(self) -> Int[ndarray, " nodes"]:
+        """The architecture each node belongs to; int64."""
+        return np.repeat(np.arange(len(self)), np.diff(self.node_offsets))
+
+    @cached_property
+    def edge_index(self) -> Int[ndarray, "2 edges"]:
+        """Source and target of every edge as node numbers of the whole batch; int64, PyTorch Geometric's convention."""
+        base = np.repeat(self.node_offsets[:-1], np.diff(self.edge_offsets))
+        return self.edges + base
+
+    def require_vocabulary(self, vocabulary: Sequence[str], whose: str) -> None:
+        """Raise ValueError unless the batch has this vocabulary; ``whose`` names the other side in the message."""
+        if self.vocabulary != tuple(vocabulary):
+            raise ValueError(
+                f"the architectures are of another space than {whose}: their operations are "
+                f"{', '.join(self.vocabulary)}, not {', '.join(vocabulary)}"
+            )
+
+    @classmethod
+    def _trusted(
+        cls,
+        operations: ndarray,
+        node_offsets: ndarray,
+        edges: ndarray,
+        edge_offsets: ndarray,
+        vocabulary: tuple[str, ...],
+        node_columns: dict[str, ndarray],
+    ) -> ArchBatch:
+        """A batch made of parts of valid ones: nothing is checked again."""
+        batch = object.__new__(cls)
+        values = (operations, node_offsets, edges, edge_offsets, vocabulary, node_columns)
+        for name, value in zip(cls.__dataclass_fields__, values, strict=True):
+            object.__setattr__(batch, name, value)
+        return batch
+
+
+def _offsets(counts: Sequence[int] | ndarray) -> Int[ndarray, " n+1"]:
+    return np.concatenate([[0], np.cumsum(np.asarray(counts, dtype=np.int64))])
+
+
+def _owner(offsets: ndarray, position: int) -> int:
+    return int(np.searchsorted(offsets, position, side="right")) - 1
+
+
+def _ragged(offsets: ndarray, chosen: ndarray) -> tuple[Int[ndarray, " items"], Int[ndarray, " n+1"]]:
+    """Positions of the items of the chosen rows, row after row, and the offsets of those rows."""
+    counts = offsets[chosen + 1] - offsets[chosen]
+    new = _offsets(counts)
+    return np.arange(new[-1]) + np.repeat(offsets[chosen] - new[:-1], counts), new
+
+
+def _check_sizes(
+    operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray, vocabulary: tuple[str, ...]
+) -> None:
+    if len(set(vocabulary)) != len(vocabulary):
+        raise ValueError("the vocabulary names an operation twice")
+    if len(node_offsets) < 2:
+        raise ValueError("the batch is empty: it needs at least one architecture")
+    for offsets, size, what in ((node_offsets, len(operations), "node"), (edge_offsets, edges.shape[1], "edge")):
+        if len(offsets) != len(node_offsets) or offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) < 0).any():
+            raise ValueError(f"{what}_offsets must rise from 0 to the number of {what}s ({size}), one for each start")
+    if (np.diff(node_offsets) == 0).any():
+        raise ValueError(f"architecture {int(np.argmin(np.diff(node_offsets)))}: it has no nodes")
+
+
+def _check_values(
+    operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray, vocabulary: tuple[str, ...]
+) -> None:
+    unknown = (operations < 0) | (operations >= len(vocabulary))
+    if unknown.any():
+        node = int(np.argmax(unknown))
+        arch = _owner(node_offsets, node)
+        raise ValueError(
+            f"architecture {arch}: node {node - node_offsets[arch]} has operation {operations[node]}, "
+            f"but the vocabulary has {len(vocabulary)}"
+        )
+    sizes = np.repeat(np.diff(node_offsets), np.diff(edge_offsets))
+    missing = ((edges < 0) | (edges >= sizes)).any(axis=0)
+    if missing.any():
+        edge = int(np.argmax(missing))
+        raise ValueError(
+            f"architecture {_owner(edge_offsets, edge)}: edge {edges[0, edge]}→{edges[1, edge]} names a node that is "
+            f"missing (it has {sizes[edge]} nodes)"
+        )
+    is_input = np.array([name.startswith("input") for name in vocabulary])
+    inputs = np.add.reduceat(is_input[operations].astype(np.int64), node_offsets[:-1])
+    if not inputs.all():
+        raise ValueError(f"architecture {int(np.argmin(inputs))}: no node has an operation named 'input'")
+
+
+def _check_duplicate_edges(batch: ArchBatch) -> None:
+    span = int(np.diff(batch.node_offsets).max())
+    source, target = batch.edge_index
+    keys = np.sort(source * span + batch.edges[1])
+    if (keys[1:] == keys[:-1]).any():
+        key = int(keys[:-1][keys[1:] == keys[:-1]][0])
+        arch = _owner(batch.node_offsets, key // span)
+        raise ValueError(
+            f"architecture {arch}: edge {key // span - batch.node_offsets[arch]}→{key % span} is given twice"
+        )
+
+
+def _generations(batch: ArchBatch) -> Integer[ndarray, " nodes"]:
+    """Longest path to each node, all architectures at once: Kahn's sweep, one generation a step.
+
+    A node joins a generation when its last predecessor has; nodes that never join lie on or behind a cycle.
+    """
+    source, target = batch.edge_index
+    nodes = len(batch.operations)
+    order = np.argsort(source, kind="stable")
+    successors, starts = target[order], np.searchsorted(source[order], np.arange(nodes + 1))
+    waiting = np.bincount(target, minlength=nodes)
+    generation = np.full(nodes, -1, dtype=np.int64)
+    frontier, step = np.flatnonzero(waiting == 0), 0
+    while len(frontier):
+        generation[frontier] = step
+        edges, _ = _ragged(starts, frontier)
+        reached, hits = np.unique(successors[edges], return_counts=True)
+        waiting[reached] -= hits
+        frontier, step = reached[waiting[reached] == 0], step + 1
+    if (generation < 0).any():
+        arch = _owner(batch.node_offsets, int(np.argmin(generation)))
+        raise ValueError(f"architecture {arch}: its edges form a cycle, but an architecture is an acyclic graph")
+    return generation.astype(np.min_scalar_type(int(generation.max())))
+
+

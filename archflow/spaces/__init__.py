@@ -1,0 +1,94 @@
+"""Search spaces: what architectures there are, how they are written, and how large their networks are.
+
+``archflow.space(name)`` returns one, ``archflow.spaces()`` lists the names. To add a space, write an object with the
+attributes of :class:`Space` in a file here and name it in ``_SPACES``, or call :func:`register_space` from your code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from jaxtyping import Int
+from numpy import ndarray
+
+from archflow.graphs import ArchBatch
+from archflow.spaces.nasbench201 import NASBench201
+from archflow.spaces.nasbench_graph import NASBenchGraph
+
+
+class Space(Protocol):
+    """What every search space offers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Names of the operations, ``input`` and ``output`` among them."""
+        ...
+
+    @property
+    def flow_defaults(self) -> tuple[int, float]:
+        """Width k and standard deviation of the flow surrogate's random vectors (METHOD, "Published")."""
+        ...
+
+    def __len__(self) -> int:
+        """How many architectures the space has."""
+        ...
+
+    def enumerate(self) -> ArchBatch:
+        """Every architecture of the space, always in the same order."""
+        ...
+
+    def sample(self, n: int, seed: int = 0) -> ArchBatch:
+        """``n`` different architectures, uniformly at random."""
+        ...
+
+    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
+        """For each architecture one that differs from it in a single choice."""
+        ...
+
+    def format(self, archs: ArchBatch) -> list[str]:
+        """Each architecture in the field's own notation."""
+        ...
+
+    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
+        """The architectures that the strings denote; a ValueError names the line, counted from ``first_line``."""
+        ...
+
+    def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Trainable parameters of each network."""
+        ...
+
+    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Multiply-accumulates of each network for one input, as the benchmark counts them."""
+        ...
+
+
+_SPACES: dict[str, Callable[[], Space]] = {
+    "nasbench201": NASBench201,
+    "nasbench-graph": NASBenchGraph,
+    "nasbench-graph-proteins": NASBenchGraph.proteins,
+}
+
+
+def space(name: str) -> Space:
+    """The search space of that name.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
+    if name not in _SPACES:
+        raise ValueError(f"unknown space '{name}'; known spaces: {', '.join(spaces())}")
+    return _SPACES[name]()
+
+
+def spaces() -> list[str]:
+    """Names that :func:`space` knows."""
+    return sorted(_SPACES)
+
+
+def register_space(name: str, make: Callable[[], Space]) -> None:
+    """Make ``space(name)`` return ``make()``, for a space that is not archflow's own."""
+    _SPACES[name] = make

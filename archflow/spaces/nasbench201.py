@@ -1,0 +1,153 @@
+"""NAS-Bench-201 (Dong and Yang, ICLR 2020): 15,625 cells of four nodes whose six edges each carry one of five operations.
+
+Here the operations are the nodes of the graph: ``input``, one node for each edge of the cell, ``output``. An operation
+reads from those that end where it begins. So every architecture has the same 8 nodes and 10 edges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+from archflow.graphs import ArchBatch
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""The cell's edges in the order of its string: grouped by target node, then by source."""
+
+_SKELETON = [
+    *((0, 1 + i) for i, (source, _) in enumerate(CELL_EDGES) if source == 0),
+    *((1 + i, 1 + j) for i, a in enumerate(CELL_EDGES) for j, b in enumerate(CELL_EDGES) if a[1] == b[0]),
+    *((1 + i, 7) for i, (_, target) in enumerate(CELL_EDGES) if target == 3),
+]
+_STAGES = ((16, 32), (32, 16), (64, 8))
+"""Channels and height (= width) of the feature maps in the three stages of the CIFAR-10 network."""
+_CELLS_PER_STAGE = 5
+
+
+class NASBench201:
+    """The space ``nasbench201``: 15,625 cells, as DAGs of 8 nodes over a vocabulary of 7."""
+
+    name = "nasbench201"
+    vocabulary = ("input", *OPERATIONS, "output")
+    flow_defaults = (7, 0.1)
+
+    def __len__(self) -> int:
+        return len(OPERATIONS) ** len(CELL_EDGES)
+
+    def enumerate(self) -> ArchBatch:
+        """All 15,625 cells; the operation of the string's first edge changes slowest."""
+        return self._cells(np.arange(len(self)))
+
+    def sample(self, n: int, seed: int = 0) -> ArchBatch:
+        """``n`` different cells, uniformly at random.
+
+        Raises:
+            ValueError: ``n`` is not between 1 and 15,625.
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {len(self):,}")
+        return self._cells(np.random.default_rng(seed).choice(len(self), n, replace=False))
+
+    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
+        """Each cell with one edge, chosen at random, carrying another operation."""
+        rng = np.random.default_rng(seed)
+        cells = self.operations(archs)
+        rows, edge = np.arange(len(cells)), rng.integers(len(CELL_EDGES), size=len(cells))
+        step = rng.integers(1, len(OPERATIONS), size=len(cells))
+        cells[rows, edge] = (cells[rows, edge] + step) % len(OPERATIONS)
+        return self.from_operations(cells)
+
+    def format(self, archs: ArchBatch) -> list[str]:
+        """Each cell as ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|…|``."""
+        pattern = "+".join(
+            "|" + "".join(f"{{}}~{source}|" for source, target in CELL_EDGES if target == node) for node in (1, 2, 3)
+        )
+        return [pattern.format(*cell) for cell in np.array(OPERATIONS)[self.operations(archs)]]
+
+    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
+        """The cells that the strings denote.
+
+        Raises:
+            ValueError: a string is malformed; the message gives its line (the first is ``first_line``) and the reason.
+        """
+        cells = np.empty((len(strings), len(CELL_EDGES)), dtype=np.int64)
+        for row, string in enumerate(strings):
+            try:
+                cells[row] = _parse_cell(string)
+            except ValueError as error:
+                raise ValueError(f"line {first_line + row}: {error}, in {string!r}") from None
+        return self.from_operations(cells)
+
+    def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Trainable parameters of the CIFAR-10 network (N = 5, C = 16), exactly; 73,306 to 1,531,546."""
+        count = self._count
+        conv = {size: sum(size * size * c * c + 2 * c for c, _ in _STAGES) * _CELLS_PER_STAGE for size in (1, 3)}
+        stem = 3 * 16 * 9 + 2 * 16
+        reductions = sum(
+            9 * c_in * c + 2 * c + 9 * c * c + 2 * c + c_in * c
+            for (c_in, _), (c, _) in zip(_STAGES, _STAGES[1:], strict=False)
+        )
+        head = 2 * 64 + 64 * 10 + 10
+        return stem + reductions + head + conv[1] * count(archs, "nor_conv_1x1") + conv[3] * count(archs, "nor_conv_3x3")
+
+    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Multiply-accumulates of the CIFAR-10 network for one image; 7,783,050 to 220,119,690.
+
+        Counted as the benchmark's own "FLOPs" are: convolutions and the classifier with its bias, nothing else.
+        """
+        count = self._count
+        conv = {k: sum(k * k * c * c * size * size for c, size in _STAGES) * _CELLS_PER_STAGE for k in (1, 3)}
+        stem = 3 * 16 * 9 * 32 * 32
+        reductions = sum(
+            (9 * c_in * c + 9 * c * c + c_in * c) * size * size
+            for (c_in, _), (c, size) in zip(_STAGES, _STAGES[1:], strict=False)
+        )
+        head = 64 * 10 + 10
+        return stem + reductions + head + conv[1] * count(archs, "nor_conv_1x1") + conv[3] * count(archs, "nor_conv_3x3")
+
+    def operations(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
+        """The operation of each of the cell's edges, as indices into ``OPERATIONS``, in the order of ``CELL_EDGES``."""
+        archs.require_vocabulary(self.vocabulary, self.name)
+        if len(archs.operations) != 8 * len(archs):
+            raise ValueError("a NAS-Bench-201 architecture has 8 nodes")
+        return archs.operations.reshape(-1, 8)[:, 1:7].astype(np.int64) - 1
+
+    def from_operations(self, cells: Int[ndarray, "archs 6"]) -> ArchBatch:
+        """The inverse of :meth:`operations`."""
+        nodes = np.zeros((len(cells), 8), dtype=np.int64)
+        nodes[:, 1:7] = cells + 1
+        nodes[:, 7] = len(self.vocabulary) - 1
+        return ArchBatch.from_skeleton(nodes, _SKELETON, self.vocabulary)
+
+    def _cells(self, numbers: Int[ndarray, " archs"]) -> ArchBatch:
+        digits = len(OPERATIONS) ** np.arange(len(CELL_EDGES))[::-1]
+        return self.from_operations(numbers[:, None] // digits % len(OPERATIONS))
+
+    def _count(self, archs: ArchBatch, operation: str) -> Int[ndarray, " archs"]:
+        return (self.operations(archs) == OPERATIONS.index(operation)).sum(axis=1)
+
+
+def _parse_cell(string: str) -> list[int]:
+    nodes = string.strip().split("+")
+    if len(nodes) != 3:
+        raise ValueError(f"a cell has 3 groups joined by '+', not {len(nodes)}")
+    cell = []
+    for number, node in enumerate(nodes, start=1):
+        if not re.fullmatch(r"\|([^|]+\|)+", node):
+            raise ValueError(f"group {number} must look like |operation~source|…|, not '{node}'")
+        edges = node[1:-1].split("|")
+        if len(edges) != number:
+            raise ValueError(f"group {number} must have {number} operations, not {len(edges)}")
+        for source, edge in enumerate(edges):
+            operation, separator, origin = edge.partition("~")
+            if not separator or origin != str(source):
+                raise ValueError(f"'{edge}' in group {number} must end in ~{source}")
+            if operation not in OPERATIONS:
+                raise ValueError(f"unknown operation '{operation}' (known: {', '.join(OPERATIONS)})")
+            cell.append(OPERATIONS.index(operation))
+    return cell

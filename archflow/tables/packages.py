@@ -1,0 +1,18 @@
+"""Finding a data file in an installed package without importing the package."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+
+def file_in_package(package: str, file: str, distribution: str) -> Path:
+    """Path of ``file`` in the importable ``package``, whose code is not run.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed; the message names the PyPI ``distribution`` to install.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"this table comes with the package {distribution}: pip install {distribution}")
+    return Path(spec.submodule_search_locations[0]) / file
