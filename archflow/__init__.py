@@ -1,0 +1,29 @@
+"""archflow: rank a whole search space of neural architectures from a few dozen training runs."""
+
+from archflow import metrics
+from archflow.encoders import encoder, encoders
+from archflow.flow import FlowDraw, flow_surrogate
+from archflow.graphs import ArchBatch
+from archflow.pretext.fgp import FGP
+from archflow.pretrain import pretrain
+from archflow.ranker import Ranker
+from archflow.spaces import space, spaces
+from archflow.tables import table, tables
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FGP",
+    "ArchBatch",
+    "FlowDraw",
+    "Ranker",
+    "encoder",
+    "encoders",
+    "flow_surrogate",
+    "metrics",
+    "pretrain",
+    "space",
+    "spaces",
+    "table",
+    "tables",
+]

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, Integer, Shaped
+from jaxtyping import Int, Integer, Shaped, UInt64
 from numpy import ndarray
+from scipy.sparse import csr_array
 
 from archflow.files import load_tensors, save_tensors
 
@@ -28,6 +29,50 @@ if TYPE_CHECKING:
 Graph = tuple[Sequence[str], Sequence[tuple[int, int]]]
 """One architecture as plain Python: the operation of each node, and the edges between node numbers."""
 
+_ARRAYS = ("operations", "node_offsets", "edges", "edge_offsets")
+
+
+class Neighbours(NamedTuple):
+    """For each of many nodes a list of others, end to end.
+
+    Attributes:
+        nodes: the lists, one after the other; int64.
+        starts: the list of node ``i`` is ``nodes[starts[i]:starts[i + 1]]``; int64.
+    """
+
+    nodes: Int[ndarray, " edges"]
+    starts: Int[ndarray, " nodes+1"]
+
+    def of(self, chosen: Int[ndarray, " chosen"]) -> Neighbours:
+        """The lists of the chosen nodes only, in their order."""
+        edges, starts = _ragged(self.starts, chosen)
+        return Neighbours(self.nodes[edges], starts)
+
+
+class Generation(NamedTuple):
+    """The rows that one generation takes in the order of a sweep; ``inner``, its first, are those with successors."""
+
+    rows: slice
+    inner: slice
+
+
+class Sweep(NamedTuple):
+    """A batch in the order in which information flows: its nodes sorted by generation.
+
+    Attributes:
+        nodes: the node (of the whole batch) in each row of the sweep; int64.
+        generations: the rows of each generation, from the first.
+        predecessors: for each row the rows that it reads from.
+        successors: for each row the rows that read from it.
+        sources: for each architecture the rows of its nodes without predecessors.
+    """
+
+    nodes: Int[ndarray, " nodes"]
+    generations: list[Generation]
+    predecessors: Neighbours
+    successors: Neighbours
+    sources: Neighbours
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ArchBatch:
@@ -36,7 +81,8 @@ class ArchBatch:
     Attributes:
         operations: the operation of every node, an index into ``vocabulary``; all architectures end to end.
         node_offsets: architecture ``i`` owns the nodes ``node_offsets[i]:node_offsets[i + 1]``; int64.
-        edges: source and target of every edge, as node numbers *within* their architecture (from 0).
+        edges: source and target of every edge, as node numbers *within* their architecture (from 0); kept in the order
+            of their targets, then sources.
         edge_offsets: architecture ``i`` owns the edges ``edge_offsets[i]:edge_offsets[i + 1]``; int64.
         vocabulary: the names of the operations. Those that begin with "input" are inputs of the network.
 
@@ -67,7 +113,7 @@ class ArchBatch:
         _check_values(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
         set_(self, "operations", operations.astype(np.min_scalar_type(len(self.vocabulary) - 1)))
         set_(self, "edges", edges.astype(np.min_scalar_type(int(edges.max(initial=0)))))
-        _check_duplicate_edges(self)
+        set_(self, "edges", self.edges[:, _sorted_edges(self)])
         self._node_columns["generation"] = _generations(self)
 
     # Ways in
@@ -155,17 +201,16 @@ class ArchBatch:
         """Read a file written by :meth:`save`; its content is validated like any other input."""
         tensors, settings = load_tensors(path, "archs")
         try:
-            arrays = [tensors[name].numpy() for name in ("operations", "node_offsets", "edges", "edge_offsets")]
+            arrays = {name: tensors[name].numpy() for name in _ARRAYS}
+            return cls(**arrays, vocabulary=tuple(settings["vocabulary"]))
         except KeyError as error:
-            raise ValueError(f"{path} lacks the array {error}") from None
-        return cls(*arrays, tuple(settings["vocabulary"]))
+            raise ValueError(f"{path} lacks {error}") from None
 
     # Ways out
 
     def save(self, path: str | Path) -> None:
         """Write the batch to one file, which loads without pickle."""
-        arrays = {name: getattr(self, name) for name in ("operations", "node_offsets", "edges", "edge_offsets")}
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
         save_tensors(path, "archs", tensors, {"vocabulary": self.vocabulary})
 
     def graph(self, index: int) -> Graph:
@@ -214,10 +259,7 @@ class ArchBatch:
         return (
             isinstance(other, ArchBatch)
             and self.vocabulary == other.vocabulary
-            and all(
-                np.array_equal(getattr(self, name), getattr(other, name))
-                for name in ("operations", "node_offsets", "edges", "edge_offsets")
-            )
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _ARRAYS)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -242,8 +284,7 @@ class ArchBatch:
     @property
     def nbytes(self) -> int:
         """Bytes that the batch's arrays take, those derived for each node included."""
-        arrays = [self.operations, self.node_offsets, self.edges, self.edge_offsets, *self._node_columns.values()]
-        return sum(array.nbytes for array in arrays)
+        return sum(array.nbytes for array in (*(getattr(self, name) for name in _ARRAYS), *self._node_columns.values()))
 
     @property
     def generations(self) -> Integer[ndarray, " nodes"]:
@@ -255,11 +296,79 @@ class ArchBatch:
         """The architecture each node belongs to; int64."""
         return np.repeat(np.arange(len(self)), np.diff(self.node_offsets))
 
-    @cached_property
+    @property
     def edge_index(self) -> Int[ndarray, "2 edges"]:
         """Source and target of every edge as node numbers of the whole batch; int64, PyTorch Geometric's convention."""
-        base = np.repeat(self.node_offsets[:-1], np.diff(self.edge_offsets))
-        return self.edges + base
+        return self.edges + np.repeat(self.node_offsets[:-1], np.diff(self.edge_offsets))
+
+    @cached_property
+    def predecessors(self) -> Neighbours:
+        """The nodes that each node reads from, as node numbers of the whole batch."""
+        source, target = self.edge_index
+        return Neighbours(source, _offsets(np.bincount(target, minlength=len(self.operations))))
+
+    @cached_property
+    def successors(self) -> Neighbours:
+        """The nodes that read from each node, as node numbers of the whole batch."""
+        nodes, starts = self.predecessors
+        size = len(self.operations)
+        by_source = csr_array((np.ones(len(nodes), np.int8), nodes, starts), shape=(size, size)).tocsc()
+        return Neighbours(by_source.indices.astype(np.int64), by_source.indptr.astype(np.int64))
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Predecessors and successors of each node: the graph with edges in both directions."""
+        back, forth = self.predecessors, self.successors
+        starts = back.starts + forth.starts
+        nodes = np.empty(starts[-1], dtype=np.int64)
+        for lists, first in ((back, starts[:-1]), (forth, starts[:-1] + np.diff(back.starts))):
+            nodes[np.arange(len(lists.nodes)) + np.repeat(first - lists.starts[:-1], np.diff(lists.starts))] = (
+                lists.nodes
+            )
+        return Neighbours(nodes, starts)
+
+    def neighbourhoods(self, hops: int) -> list[Integer[ndarray, " nodes"]]:
+        """For 0, 1, …, ``hops`` a class number for each node: equal where all that lies within so many edges is equal.
+
+        Two nodes are in the same class of h + 1 hops if they are in the same class of h hops and so are their
+        neighbours, counted (Weisfeiler and Leman's refinement; edges count in both directions). A message-passing
+        network of h layers gives both the same value, so it needs to compute that value once. The numbers hold for this
+        batch and all slices of it. Neighbourhoods are told apart by 64-bit sums of random numbers: for a million
+        distinct ones, two are taken for equal with probability below 3e-8.
+        """
+        if f"hop{hops}" not in self._node_columns:
+            lists, classes = self.neighbours, self.operations
+            for hop in range(hops + 1):
+                if hop:
+                    heard = np.concatenate([[np.uint64(0)], np.cumsum(_scramble(classes, 1)[lists.nodes])])
+                    keys = _scramble(classes, 2) + heard[lists.starts[1:]] - heard[lists.starts[:-1]]
+                    classes = np.unique(keys, return_inverse=True)[1]
+                self._node_columns[f"hop{hop}"] = classes.astype(np.min_scalar_type(int(classes.max())))
+        return [self._node_columns[f"hop{hop}"] for hop in range(hops + 1)]
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """The nodes in order of generation, with their neighbours in that numbering."""
+        is_source, is_sink = (np.diff(lists.starts) == 0 for lists in (self.predecessors, self.successors))
+        key = 2 * self.generations.astype(np.promote_types(self.generations.dtype, np.uint16)) + is_sink
+        nodes = np.argsort(key, kind="stable")
+        row = np.empty_like(nodes)
+        row[nodes] = np.arange(len(nodes))
+        # The last generation has no inner nodes, so the keys run up to an odd number and the bounds pair up.
+        bounds = np.searchsorted(key[nodes], np.arange(int(key.max()) + 2)).tolist()
+        generations = [
+            Generation(slice(start, stop), slice(start, middle))
+            for start, middle, stop in zip(bounds[:-1:2], bounds[1::2], bounds[2::2], strict=True)
+        ]
+        predecessors, successors = self.predecessors.of(nodes), self.successors.of(nodes)
+        sources_of = np.add.reduceat(is_source, self.node_offsets[:-1], dtype=np.int64)
+        return Sweep(
+            nodes,
+            generations,
+            Neighbours(row[predecessors.nodes], predecessors.starts),
+            Neighbours(row[successors.nodes], successors.starts),
+            Neighbours(row[is_source], _offsets(sources_of)),
+        )
 
     def require_vocabulary(self, vocabulary: Sequence[str], whose: str) -> None:
         """Raise ValueError unless the batch has this vocabulary; ``whose`` names the other side in the message."""
@@ -297,9 +406,18 @@ def _owner(offsets: ndarray, position: int) -> int:
 
 def _ragged(offsets: ndarray, chosen: ndarray) -> tuple[Int[ndarray, " items"], Int[ndarray, " n+1"]]:
     """Positions of the items of the chosen rows, row after row, and the offsets of those rows."""
-    counts = offsets[chosen + 1] - offsets[chosen]
+    first = offsets[chosen]
+    counts = offsets[chosen + 1] - first
     new = _offsets(counts)
-    return np.arange(new[-1]) + np.repeat(offsets[chosen] - new[:-1], counts), new
+    return np.arange(new[-1]) + np.repeat(first - new[:-1], counts), new
+
+
+def _scramble(numbers: Integer[ndarray, " n"], salt: int) -> UInt64[ndarray, " n"]:
+    """A fixed random-looking 64-bit number for each small one (the finaliser of SplitMix64)."""
+    x = (numbers.astype(np.uint64) + np.uint64(salt << 60)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def _check_sizes(
@@ -341,16 +459,18 @@ def _check_values(
         raise ValueError(f"architecture {int(np.argmin(inputs))}: no node has an operation named 'input'")
 
 
-def _check_duplicate_edges(batch: ArchBatch) -> None:
+def _sorted_edges(batch: ArchBatch) -> Int[ndarray, " edges"]:
+    """The order of the edges by target, then source; refuses an edge that is given twice."""
     span = int(np.diff(batch.node_offsets).max())
-    source, target = batch.edge_index
-    keys = np.sort(source * span + batch.edges[1])
+    base = np.repeat(batch.node_offsets[:-1], np.diff(batch.edge_offsets))
+    keys = (base + batch.edges[1]) * span + batch.edges[0]
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
     if (keys[1:] == keys[:-1]).any():
-        key = int(keys[:-1][keys[1:] == keys[:-1]][0])
-        arch = _owner(batch.node_offsets, key // span)
-        raise ValueError(
-            f"architecture {arch}: edge {key // span - batch.node_offsets[arch]}→{key % span} is given twice"
-        )
+        edge = int(order[np.argmax(keys[1:] == keys[:-1])])
+        source, target = batch.edges[:, edge]
+        raise ValueError(f"architecture {_owner(batch.edge_offsets, edge)}: edge {source}→{target} is given twice")
+    return order
 
 
 def _generations(batch: ArchBatch) -> Integer[ndarray, " nodes"]:
@@ -358,22 +478,15 @@ def _generations(batch: ArchBatch) -> Integer[ndarray, " nodes"]:
 
     A node joins a generation when its last predecessor has; nodes that never join lie on or behind a cycle.
     """
-    source, target = batch.edge_index
-    nodes = len(batch.operations)
-    order = np.argsort(source, kind="stable")
-    successors, starts = target[order], np.searchsorted(source[order], np.arange(nodes + 1))
-    waiting = np.bincount(target, minlength=nodes)
-    generation = np.full(nodes, -1, dtype=np.int64)
+    waiting = np.diff(batch.predecessors.starts)
+    generation = np.full(len(waiting), -1, dtype=np.int64)
     frontier, step = np.flatnonzero(waiting == 0), 0
     while len(frontier):
         generation[frontier] = step
-        edges, _ = _ragged(starts, frontier)
-        reached, hits = np.unique(successors[edges], return_counts=True)
+        reached, hits = np.unique(batch.successors.of(frontier).nodes, return_counts=True)
         waiting[reached] -= hits
         frontier, step = reached[waiting[reached] == 0], step + 1
     if (generation < 0).any():
         arch = _owner(batch.node_offsets, int(np.argmin(generation)))
         raise ValueError(f"architecture {arch}: its edges form a cycle, but an architecture is an acyclic graph")
     return generation.astype(np.min_scalar_type(int(generation.max())))
-
-

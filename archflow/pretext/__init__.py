@@ -1,0 +1,26 @@
+"""Pre-training tasks: what an encoder can learn from architectures alone.
+
+A task says how to turn an encoder and architectures into an objective: a module whose call with the numbers of a
+minibatch gives the terms of the loss by name. :func:`archflow.pretrain` does the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import nn
+
+from archflow.encoders.base import Encoder
+from archflow.graphs import ArchBatch
+
+
+class Task(Protocol):
+    """What a pre-training task offers."""
+
+    def build(self, encoder: Encoder, archs: ArchBatch) -> nn.Module:
+        """A module that holds ``encoder`` and whose call with (batch,) int64 numbers gives a dict of scalar terms."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The task's settings, JSON-able, beginning with its name under "task"."""
+        ...

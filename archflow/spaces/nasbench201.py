@@ -1,4 +1,4 @@
-"""NAS-Bench-201 (Dong and Yang, ICLR 2020): 15,625 cells of four nodes whose six edges each carry one of five operations.
+"""NAS-Bench-201 (Dong and Yang, ICLR 2020): 15,625 cells of four nodes; each of their six edges carries an operation.
 
 Here the operations are the nodes of the graph: ``input``, one node for each edge of the cell, ``output``. An operation
 reads from those that end where it begins. So every architecture has the same 8 nodes and 10 edges.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int
@@ -24,6 +25,7 @@ _SKELETON = [
     *((1 + i, 1 + j) for i, a in enumerate(CELL_EDGES) for j, b in enumerate(CELL_EDGES) if a[1] == b[0]),
     *((1 + i, 7) for i, (_, target) in enumerate(CELL_EDGES) if target == 3),
 ]
+_SORTED_SKELETON = np.array(sorted(_SKELETON, key=lambda edge: edge[::-1])).T
 _STAGES = ((16, 32), (32, 16), (64, 8))
 """Channels and height (= width) of the feature maps in the three stages of the CIFAR-10 network."""
 _CELLS_PER_STAGE = 5
@@ -88,12 +90,11 @@ class NASBench201:
         count = self._count
         conv = {size: sum(size * size * c * c + 2 * c for c, _ in _STAGES) * _CELLS_PER_STAGE for size in (1, 3)}
         stem = 3 * 16 * 9 + 2 * 16
-        reductions = sum(
-            9 * c_in * c + 2 * c + 9 * c * c + 2 * c + c_in * c
-            for (c_in, _), (c, _) in zip(_STAGES, _STAGES[1:], strict=False)
-        )
+        reductions = sum(9 * c_in * c + 2 * c + 9 * c * c + 2 * c + c_in * c for (c_in, _), (c, _) in pairwise(_STAGES))
         head = 2 * 64 + 64 * 10 + 10
-        return stem + reductions + head + conv[1] * count(archs, "nor_conv_1x1") + conv[3] * count(archs, "nor_conv_3x3")
+        return (
+            stem + reductions + head + conv[1] * count(archs, "nor_conv_1x1") + conv[3] * count(archs, "nor_conv_3x3")
+        )
 
     def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Multiply-accumulates of the CIFAR-10 network for one image; 7,783,050 to 220,119,690.
@@ -104,18 +105,31 @@ class NASBench201:
         conv = {k: sum(k * k * c * c * size * size for c, size in _STAGES) * _CELLS_PER_STAGE for k in (1, 3)}
         stem = 3 * 16 * 9 * 32 * 32
         reductions = sum(
-            (9 * c_in * c + 9 * c * c + c_in * c) * size * size
-            for (c_in, _), (c, size) in zip(_STAGES, _STAGES[1:], strict=False)
+            (9 * c_in * c + 9 * c * c + c_in * c) * size * size for (c_in, _), (c, size) in pairwise(_STAGES)
         )
         head = 64 * 10 + 10
-        return stem + reductions + head + conv[1] * count(archs, "nor_conv_1x1") + conv[3] * count(archs, "nor_conv_3x3")
+        return (
+            stem + reductions + head + conv[1] * count(archs, "nor_conv_1x1") + conv[3] * count(archs, "nor_conv_3x3")
+        )
 
     def operations(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
-        """The operation of each of the cell's edges, as indices into ``OPERATIONS``, in the order of ``CELL_EDGES``."""
+        """The operation of each of the cell's edges, as indices into ``OPERATIONS``, in the order of ``CELL_EDGES``.
+
+        Raises:
+            ValueError: the batch has another vocabulary, or holds a graph that is no cell with its nodes in our order.
+        """
         archs.require_vocabulary(self.vocabulary, self.name)
-        if len(archs.operations) != 8 * len(archs):
-            raise ValueError("a NAS-Bench-201 architecture has 8 nodes")
-        return archs.operations.reshape(-1, 8)[:, 1:7].astype(np.int64) - 1
+        sizes, degrees = np.diff(archs.node_offsets), np.diff(archs.edge_offsets)
+        if (sizes != 8).any() or (degrees != len(_SKELETON)).any():
+            index = int(np.argmax((sizes != 8) | (degrees != len(_SKELETON))))
+            raise ValueError(f"architecture {index} is no NAS-Bench-201 cell: it lacks the 8 nodes and 10 edges of one")
+        nodes = archs.operations.reshape(-1, 8).astype(np.int64)
+        ends = np.isin(nodes, (0, len(self.vocabulary) - 1)) != np.array([1, 0, 0, 0, 0, 0, 0, 1], dtype=bool)
+        edges = (archs.edges.reshape(2, -1, len(_SKELETON)) != _SORTED_SKELETON[:, None]).any(axis=0)
+        wrong = ends.any(axis=1) | edges.any(axis=1) | (nodes[:, 0] != 0)
+        if wrong.any():
+            raise ValueError(f"architecture {int(np.argmax(wrong))} is no NAS-Bench-201 cell with its nodes in order")
+        return nodes[:, 1:7] - 1
 
     def from_operations(self, cells: Int[ndarray, "archs 6"]) -> ArchBatch:
         """The inverse of :meth:`operations`."""

@@ -13,6 +13,8 @@ def file_in_package(package: str, file: str, distribution: str) -> Path:
         ModuleNotFoundError: the package is not installed; the message names the PyPI ``distribution`` to install.
     """
     spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"this table comes with the package {distribution}: pip install {distribution}")
-    return Path(spec.submodule_search_locations[0]) / file
+    if spec is not None and spec.submodule_search_locations:
+        path = Path(spec.submodule_search_locations[0]) / file
+        if path.is_file():
+            return path
+    raise ModuleNotFoundError(f"this table comes with the package {distribution}: pip install {distribution}")

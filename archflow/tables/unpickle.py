@@ -20,15 +20,18 @@ def restricted_load(path: str | Path, allowed: Mapping[tuple[str, str], Callable
 
     class Restricted(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Callable[..., Any]:
-            try:
-                return allowed[module, name]
-            except KeyError:
-                raise ValueError(f"{path} is refused: it asks for {module}.{name}, which is not allowed") from None
+            if (module, name) not in allowed:
+                raise _Refused(f"{path} is refused: it asks for {module}.{name}, which is not allowed")
+            return allowed[module, name]
 
     with open(path, "rb") as file:
         try:
             return Restricted(file).load()
-        except ValueError:
+        except _Refused:
             raise
         except Exception as error:  # a malformed pickle can raise nearly anything
             raise ValueError(f"{path} is truncated or no pickle ({type(error).__name__}: {error})") from None
+
+
+class _Refused(ValueError):
+    """The pickle asks for something that is not allowed."""

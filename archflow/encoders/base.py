@@ -1,0 +1,37 @@
+"""What all encoders have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from archflow.graphs import ArchBatch
+
+
+class Encoder(nn.Module):
+    """A network that turns each architecture of a batch into a vector; the parent of every encoder.
+
+    Attributes:
+        name: what ``archflow.encoder`` calls it.
+        vocabulary: names of the operations of the space that it reads.
+        width: length d of its vectors.
+        settings: the keyword arguments that it was made with, JSON-able.
+    """
+
+    name: ClassVar[str]
+    vocabulary: tuple[str, ...]
+    width: int
+    settings: dict[str, Any]
+
+    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:
+        """The vectors of the architectures.
+
+        Raises:
+            ValueError: the architectures have another vocabulary.
+        """
+        raise NotImplementedError
+
+    def __call__(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:  # for the type checker alone
+        return super().__call__(archs)  # type: ignore[no-any-return]

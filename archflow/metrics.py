@@ -1,0 +1,76 @@
+"""How well scores rank architectures, and the loss that teaches it.
+
+Kendall's τ looks at the whole ranking; Precision@K% asks whether the best are found, which is what a search needs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from scipy.stats import kendalltau
+from torch import Tensor
+
+
+def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"]) -> float:
+    """Kendall's τ-b between true accuracies and scores, −1 to 1; NaN if either has only one value.
+
+    Raises:
+        ValueError: the lengths differ, there are fewer than two, or a value is NaN.
+    """
+    accuracy, score = _checked(accuracy, score)
+    return float(kendalltau(accuracy, score).statistic)
+
+
+def precision_at(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"], percent: float) -> float:
+    """Precision@K%: the share of the top K % by score that is in the top K % by accuracy, 0 to 1.
+
+    The top K % of n are the first K·n/100 in descending order, rounded, at least one; equals keep their order.
+
+    Raises:
+        ValueError: as :func:`kendall_tau`; also ``percent`` is not between 0 and 100.
+    """
+    accuracy, score = _checked(accuracy, score)
+    if not 0 < percent <= 100:
+        raise ValueError(f"percent must be above 0 and at most 100, not {percent}")
+    count = max(1, round(len(accuracy) * percent / 100))
+    best_true, best_scored = (np.argsort(-values, kind="stable")[:count] for values in (accuracy, score))
+    return len(np.intersect1d(best_true, best_scored)) / count
+
+
+def pairwise_margin_loss(
+    score: Float[Tensor, " archs"],
+    target: Float[Tensor, " archs"],
+    margin: float = 0.1,
+    max_pairs: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, ""]:
+    """Mean over pairs with target_i > target_j of max(0, margin − (score_i − score_j)); 0 where there is no such pair.
+
+    Args:
+        score: predictions.
+        target: what the predictions should be ordered by.
+        margin: how far apart a pair's scores should be; 0.1 is the field's usual value.
+        max_pairs: if there are more pairs, so many of them are drawn at random from ``generator``.
+        generator: a CPU generator; torch's own if None.
+    """
+    pairs: Bool[Tensor, "archs archs"] = target[:, None] > target[None, :]
+    if max_pairs is not None:
+        flat = pairs.flatten().nonzero()[:, 0]
+        if len(flat) > max_pairs:
+            drawn = flat[torch.randperm(len(flat), generator=generator)[:max_pairs].to(flat.device)]
+            pairs = torch.zeros_like(pairs).flatten().index_fill_(0, drawn, True).view_as(pairs)
+    short = torch.relu(margin - (score[:, None] - score[None, :]))
+    return (short * pairs).sum() / pairs.sum().clamp(min=1)
+
+
+def _checked(accuracy: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:
+    accuracy, score = np.asarray(accuracy, dtype=float), np.asarray(score, dtype=float)
+    if accuracy.ndim != 1 or accuracy.shape != score.shape:
+        raise ValueError(f"accuracies and scores must be lists of one length, not {accuracy.shape} and {score.shape}")
+    if len(accuracy) < 2:
+        raise ValueError("a ranking needs at least two architectures")
+    if np.isnan(accuracy).any() or np.isnan(score).any():
+        raise ValueError("accuracies and scores must not contain NaN")
+    return accuracy, score

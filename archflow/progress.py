@@ -1,0 +1,68 @@
+"""How long functions say how far they are: a bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress(Protocol):
+    """Called now and then with the phase's name, how much of it is done, and how much there is."""
+
+    def __call__(self, phase: str, done: int, total: int, /) -> None: ...
+
+
+def silent(phase: str, done: int, total: int, /) -> None:
+    """Show nothing."""
+
+
+class Display:
+    """Shows phases with their rate and time left on standard error, so that standard output stays clean.
+
+    On a terminal one bar a phase; elsewhere a plain line when a phase begins, about every ten seconds, and at its end.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars: RichProgress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._starts: dict[str, float] = {}
+        self._last_line = 0.0
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            self._bars = RichProgress(*columns, console=self._console)
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def __call__(self, phase: str, done: int, total: int, /) -> None:
+        now = time.monotonic()
+        start = self._starts.setdefault(phase, now)
+        elapsed = now - start
+        rate = f"{done / elapsed:,.0f}/s" if done and elapsed else ""
+        if self._bars:
+            if phase not in self._tasks:
+                self._tasks[phase] = self._bars.add_task(phase, total=total, rate="")
+            self._bars.update(self._tasks[phase], completed=done, total=total, rate=rate)
+        elif start == now or done >= total or now - self._last_line >= 10:
+            self._last_line = now
+            left = f", {elapsed / done * (total - done):.0f} s left" if done and elapsed and done < total else ""
+            print(f"{phase}: {done:,}/{total:,} {rate}{left}", file=sys.stderr, flush=True)
