@@ -41,6 +41,16 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         raise
 
 
+def require_writable(path: str | Path) -> None:
+    """Raise OSError now, rather than after hours of work, if a file could not be written at ``path``."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], settings: dict[str, Any]) -> None:
     """Write ``tensors`` and the JSON-able ``settings`` as one file of the given ``kind`` ("archs", "ranker", …)."""
     metadata = {"archflow": kind, "settings": json.dumps(settings)}

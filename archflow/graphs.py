@@ -201,8 +201,8 @@ class ArchBatch:
         """Read a file written by :meth:`save`; its content is validated like any other input."""
         tensors, settings = load_tensors(path, "archs")
         try:
-            arrays = {name: tensors[name].numpy() for name in _ARRAYS}
-            return cls(**arrays, vocabulary=tuple(settings["vocabulary"]))
+            operations, node_offsets, edges, edge_offsets = (tensors[name].numpy() for name in _ARRAYS)
+            return cls(operations, node_offsets, edges, edge_offsets, tuple(settings["vocabulary"]))
         except KeyError as error:
             raise ValueError(f"{path} lacks {error}") from None
 

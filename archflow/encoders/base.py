@@ -34,4 +34,4 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def __call__(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:  # for the type checker alone
-        return super().__call__(archs)  # type: ignore[no-any-return]
+        return super().__call__(archs)

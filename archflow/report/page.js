@@ -43,16 +43,17 @@ function drawCell(index) {
   const width = left.at(-1) - COLUMN_GAP + PADDING;
 
   const svg = vector("svg", { class: "cell", viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
-  svg.setAttribute("aria-label", `Graph of ${names.join(", ")}; edges ${edges.map((edge) => edge.join("→")).join(", ")}`);
+  const arrows = edges.map((edge) => edge.join("→")).join(", ");
+  svg.setAttribute("aria-label", `Graph of ${names.join(", ")}; edges ${arrows}`);
   svg.style.setProperty("--natural", `${width}px`);
   for (const v of tracks) {
     svg.append(vector("path", { class: "edge", d: `M${left[column[v]]},${y[v]}h${widths[column[v]]}` }));
   }
   for (const [from, to] of links) {
     const x0 = left[column[from]] + widths[column[from]], x1 = left[column[to]], end = to < nodes ? x1 - 5 : x1;
-    const bend = (x1 - x0) / 2;
-    svg.append(vector("path", { class: "edge", d: `M${x0},${y[from]}C${x0 + bend},${y[from]} ${x1 - bend},${y[to]} ${end},${y[to]}` }));
-    if (to < nodes) svg.append(vector("path", { class: "head", d: `M${x1 - 1},${y[to]}l-6,-3v6z` }));
+    const [y0, y1, middle] = [y[from], y[to], (x0 + x1) / 2];
+    svg.append(vector("path", { class: "edge", d: `M${x0},${y0}C${middle},${y0} ${middle},${y1} ${end},${y1}` }));
+    if (to < nodes) svg.append(vector("path", { class: "head", d: `M${x1 - 1},${y1}l-6,-3v6z` }));
   }
   for (let v = 0; v < nodes; v++) {
     const node = vector("g", { class: `node ${kindOf(names[v])}` });
@@ -141,7 +142,8 @@ function layOut(nodes, edges) {
   }
   const top = Math.min(...y.map((value, v) => value - size[v] / 2)) - PADDING;
   const bottom = Math.max(...y.map((value, v) => value + size[v] / 2)) + PADDING;
-  return { column, links, tracks, layers: kept, y: y.map((value) => Math.round(10 * (value - top)) / 10), height: Math.ceil(bottom - top) };
+  const fromTop = y.map((value) => Math.round(10 * (value - top)) / 10);
+  return { column, links, tracks, layers: kept, y: fromTop, height: Math.ceil(bottom - top) };
 }
 
 function mean(values, otherwise) {
@@ -186,10 +188,10 @@ function measures(index, method, withScore) {
   const facts = [["predicted rank", method.rank[index] === null ? "none" : whole(method.rank[index])]];
   if (isKnown) facts.push(["true rank", data.trueRank[index] === null ? "unknown" : whole(data.trueRank[index])]);
   if (isKnown) facts.push(["accuracy", formatAccuracy(data.accuracy[index])]);
+  if (usedInTraining.has(index)) facts.push(["used in", "training"]);
   if (withScore) facts.push(["score", formatScore(method.score[index])]);
   const list = element("dl", "measures");
   for (const [term, value] of facts) list.append(element("div", "", element("dt", "", term), element("dd", "", value)));
-  if (usedInTraining.has(index)) list.append(element("div", "badge", "used in training"));
   return list;
 }
 
@@ -226,13 +228,14 @@ function hideCard() {
 }
 
 function attachCard(plot, method) {
-  plot.on("plotly_hover", (event) => { if (!keptCard && event.points[0].customdata !== undefined) showCard(plot, event.points[0], method()); });
+  plot.on("plotly_hover", (event) => { if (!keptCard) showCard(plot, event.points[0], method()); });
   plot.on("plotly_unhover", () => { if (!keptCard) hideCard(); });
   plot.on("plotly_relayouting", hideCard);
   plot.on("plotly_click", (event) => {
     showCard(plot, event.points[0], method());
     byId("card").classList.add("kept");
-    // The press that keeps the card would otherwise close it as well.
+    // Only when the click is over: it would otherwise close the card that it opens.
+    keptCard = false;
     setTimeout(() => { keptCard = true; });
   });
 }
@@ -256,13 +259,18 @@ const scales = {
   light: ["#ded8cb", "#e2b78f", "#cf6f5c", "#84336f", "#27124d"],
   dark: ["#40405a", "#7a4480", "#c85f68", "#efab72", "#fdf0c4"],
 };
-const lines = { light: ["#2f5d8c", "#c2571a", "#3f7d4e", "#8a3f7c", "#8a7320", "#4a4a4a"], dark: ["#86b3e0", "#f0965a", "#86c595", "#d795c8", "#d6bd62", "#b5b5b5"] };
+const lines = {
+  light: ["#2f5d8c", "#c2571a", "#3f7d4e", "#8a3f7c", "#8a7320", "#4a4a4a"],
+  dark: ["#86b3e0", "#f0965a", "#86c595", "#d795c8", "#d6bd62", "#b5b5b5"],
+};
+// Plotly reads some tags in texts; a name is to be shown as it is.
+const literal = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function layoutOf(x, y, more = {}) {
   const axis = ({ title, ...own }) => ({
-    title: { text: title, standoff: 12, font: { size: 13, color: colour("ink") } },
-    gridcolor: colour("grid"), linecolor: colour("faint"), zeroline: false, ticks: "", tickfont: { size: 12 }, automargin: true,
-    ...own,
+    title: { text: literal(title), standoff: 12, font: { size: 13, color: colour("ink") } },
+    gridcolor: colour("grid"), linecolor: colour("faint"), zeroline: false, ticks: "", tickfont: { size: 12 },
+    automargin: true, ...own,
   });
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -277,15 +285,17 @@ function layoutOf(x, y, more = {}) {
 }
 
 /** Points for the architectures at `chosen`; the card finds them by their `customdata`. */
-function points(name, chosen, x, y, marker, more = {}) {
+function points(name, chosen, x, y, marker) {
   const pick = (column) => chosen.map((index) => column[index]);
-  return { type: "scatter", mode: "markers", name, x: pick(x), y: pick(y), customdata: chosen, hoverinfo: "none", marker, ...more };
+  const trace = { type: "scatter", mode: "markers", hoverinfo: "none", customdata: chosen, marker };
+  return { ...trace, name: literal(name), x: pick(x), y: pick(y) };
 }
 const rings = (size, name) => ({ size, color: "rgba(0,0,0,0)", line: { width: 2, color: colour(name) } });
 const dotSize = Math.max(4, Math.min(9, 50 / Math.sqrt(Math.sqrt(everyone.length) + 1)));
 
 const drawnNote = data.strings.length === data.archs ? ""
-  : ` ${whole(data.strings.length)} of the ${whole(data.archs)} architectures are drawn: the best, those with labels, and others chosen at random; ranks refer to all.`;
+  : ` ${whole(data.strings.length)} of the ${whole(data.archs)} architectures are drawn: the best, those with ` +
+    "labels, and others chosen at random; ranks refer to all.";
 const chosen = { method: data.methods[0], scale: "ranks" };
 
 function drawPrediction() {
@@ -305,8 +315,8 @@ function drawPrediction() {
     byRank ? ranks("true rank, best at the top") : { title: "true accuracy" },
     { shapes: byRank ? [corner] : [], showlegend: used.length > 0 },
   );
-  const crowded = everyone.length > 2000 && chosen.scale !== "best";
-  const marker = { size: dotSize + (chosen.scale === "best" ? 1.5 : 0), color: colour("accent"), opacity: crowded ? 0.28 : 0.7 };
+  const marker = { size: dotSize, color: colour("accent"), opacity: everyone.length > 2000 ? 0.28 : 0.7 };
+  if (chosen.scale === "best") Object.assign(marker, { size: dotSize + 1.5, opacity: 0.7 });
   byId("prediction-note").textContent = predictionNote(byRank);
   const traces = [points("held out", seen.filter((index) => !usedInTraining.has(index)), x, y, marker)];
   if (used.length) traces.push(points("used in training", used, x, y, rings(dotSize + 3.5, "mark")));
@@ -314,43 +324,50 @@ function drawPrediction() {
 }
 
 function predictionNote(byRank) {
-  if (!byRank) return `Accuracies against scores as they are. A score means nothing by itself: only its order counts.${drawnNote}`;
-  const among = data.known < data.archs ? `the ${whole(data.known)} architectures of known accuracy` : "all architectures";
+  if (!byRank) return `Accuracies against scores as they are. Of a score, only the order counts.${drawnNote}`;
+  const among = data.known < data.archs ? `the ${whole(data.known)} of known accuracy` : "all architectures";
   return `Ranks are given as a share of ${among}: 1 % is the best hundredth. A perfect ranking is the diagonal. ` +
     `The dotted corner holds those of the predicted best 5 % that are among the true best 5 %.${drawnNote}`;
 }
 
 function drawMap() {
   const { at, label } = data.colourBar, scheme = dark.matches ? "dark" : "light";
-  const format = isKnown ? formatAccuracy : formatScore;
+  const format = isKnown ? formatAccuracy : formatScore, first = data.methods[0].name;
+  const shown = isKnown ? "true accuracy" : literal(`score by ${first}`);
   const ranks = isKnown ? data.trueRank : data.methods[0].rank, count = isKnown ? data.known : data.archs;
-  const coloured = everyone.filter((index) => ranks[index] !== null), grey = everyone.filter((index) => ranks[index] === null);
+  const coloured = everyone.filter((index) => ranks[index] !== null);
+  const grey = everyone.filter((index) => ranks[index] === null);
   const colourscale = scales[scheme].map((shade, i, all) => [i / (all.length - 1), shade]);
   const marker = {
-    size: dotSize + 0.6, color: coloured.map((index) => 1 - (ranks[index] - 1) / Math.max(count - 1, 1)), colorscale: colourscale, cmin: 0, cmax: 1, opacity: 0.9,
+    size: dotSize + 0.6, opacity: 0.9, colorscale: colourscale, cmin: 0, cmax: 1,
+    color: coloured.map((index) => 1 - (ranks[index] - 1) / Math.max(count - 1, 1)),
     colorbar: {
-      title: { text: isKnown ? "true accuracy" : `score by ${data.methods[0].name}`, side: "right", font: { size: 13, color: colour("ink") } }, thickness: 10, outlinewidth: 0, len: 0.7, xpad: 14,
+      title: { text: shown, side: "right", font: { size: 13, color: colour("ink") } },
+      thickness: 10, outlinewidth: 0, len: 0.7, xpad: 14,
       tickvals: at, ticktext: label.map(format), tickfont: { size: 12 }, ticks: "",
     },
   };
-  const title = (number) => `component ${number} (${(100 * data.map.explained[number - 1]).toFixed(0)} % of the variance)`;
-  const { x, y } = data.map;
-  const traces = [points("accuracy known", coloured, x, y, marker, { showlegend: false })];
-  if (grey.length) traces.unshift(points("accuracy unknown", grey, x, y, { size: dotSize, color: colour("muted"), opacity: 0.35 }));
-  traces.push(points(`best ${data.best.length} by ${data.methods[0].name}`, data.best, x, y, rings(dotSize + 6, "best")));
-  return Plotly.react(byId("map-plot"), traces, layoutOf({ title: title(1) }, { title: title(2) }), settings);
+  const { x, y, explained } = data.map;
+  const title = (i) => `component ${i + 1} (${(100 * explained[i]).toFixed(0)} % of the variance)`;
+  const traces = [{ ...points("accuracy known", coloured, x, y, marker), showlegend: false }];
+  const pale = { size: dotSize, color: colour("muted"), opacity: 0.35 };
+  if (grey.length) traces.unshift(points(isKnown ? "accuracy unknown" : "no score", grey, x, y, pale));
+  traces.push(points(`best ${data.best.length} by ${first}`, data.best, x, y, rings(dotSize + 6, "best")));
+  return Plotly.react(byId("map-plot"), traces, layoutOf({ title: title(0) }, { title: title(1) }), settings);
 }
 
 const curveNames = [...new Set(data.curves.flatMap((plot) => Object.keys(plot.curves)))];
 
 function drawCurves(plot, { title, curves }) {
   const palette = lines[dark.matches ? "dark" : "light"];
-  const traces = Object.entries(curves).map(([name, values]) => ({
-    type: "scatter", mode: values.length > 10 ? "lines" : "lines+markers", name,
-    x: values.map((_, epoch) => epoch + 1), y: values,
-    line: { width: 2, color: palette[curveNames.indexOf(name) % palette.length], dash: curveNames.indexOf(name) < palette.length ? "solid" : "dash" },
-    hovertemplate: "%{y:.4g}",
-  }));
+  const traces = Object.entries(curves).map(([name, values]) => {
+    const number = curveNames.indexOf(name), dash = number < palette.length ? "solid" : "dash";
+    return {
+      type: "scatter", mode: values.length > 10 ? "lines" : "lines+markers", name: literal(name),
+      x: values.map((_, epoch) => epoch + 1), y: values, hovertemplate: "%{y:.4g}",
+      line: { width: 2, color: palette[number % palette.length], dash },
+    };
+  });
   const layout = layoutOf({ title: "epoch" }, { title: "" }, {
     hovermode: "x unified", showlegend: true,
     hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("faint"), font: { color: colour("ink") } },
@@ -366,12 +383,14 @@ function resultTable() {
   const head = element("tr"), body = element("tbody"), table = element("table", "", element("thead", "", head), body);
   table.setAttribute("aria-labelledby", "results-heading");
   const described = columns.map((name) => {
-    const values = data.rows.map((row) => row[name] ?? null), numbers = values.filter((value) => typeof value === "number");
+    const values = data.rows.map((row) => row[name] ?? null);
+    const numbers = values.filter((value) => typeof value === "number");
     const isText = values.some((value) => value !== null && typeof value !== "number");
     const largest = Math.max(...numbers.map(Math.abs));
     const digits = numbers.every(Number.isInteger) ? 0 : largest >= 1000 ? 0 : largest >= 10 ? 1 : 3;
     // Of the measures of a ranking, and of no others, it is known that higher is better.
-    const top = /^(τ|P@|ρ|Kendall|Precision)/.test(name) && numbers.length > 1 ? Math.max(...numbers).toFixed(digits) : null;
+    const isMeasure = /^(τ|P@|ρ|Kendall|Precision)/.test(name) && numbers.length > 1;
+    const top = isMeasure ? Math.max(...numbers).toFixed(digits) : null;
     return { name, isText, digits, top };
   });
   described.forEach(({ name, isText }) => {
@@ -398,7 +417,11 @@ function resultTable() {
 /** A table for each group of settings; a setting of a group within a group is named by its path. */
 function settingTables() {
   const isGroup = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
-  const say = (value) => (Array.isArray(value) ? value.map(say).join(", ") : isGroup(value) ? JSON.stringify(value) : value === null ? "–" : value === true ? "yes" : value === false ? "no" : String(value));
+  const words = new Map([[null, "–"], [true, "yes"], [false, "no"]]);
+  const say = (value) => {
+    if (Array.isArray(value)) return value.map(say).join(", ");
+    return isGroup(value) ? JSON.stringify(value) : words.get(value) ?? String(value);
+  };
   const flatten = (group, path) => Object.entries(group).flatMap(([name, value]) =>
     (isGroup(value) ? flatten(value, `${path}${name}.`) : [[path + name, say(value)]]));
   const entries = Object.entries(data.settings), single = entries.filter(([, value]) => !isGroup(value));
@@ -422,12 +445,16 @@ function bestCells() {
   });
 }
 
-function addChoice(id, options, isChosen, choose) {
+/** Radio buttons in the fieldset `id` that set `chosen[id]` and redraw the plot of predictions. */
+function addChoice(id, options) {
   const box = element("div");
   for (const [label, value] of options) {
     const input = element("input");
-    Object.assign(input, { type: "radio", name: id, checked: isChosen(value) });
-    input.addEventListener("change", () => choose(value));
+    Object.assign(input, { type: "radio", name: id, checked: value === chosen[id] });
+    input.addEventListener("change", () => {
+      chosen[id] = value;
+      drawPrediction();
+    });
     box.append(element("label", "", input, label));
   }
   byId(id).append(box);
@@ -436,21 +463,23 @@ function addChoice(id, options, isChosen, choose) {
 function write() {
   const first = data.methods[0].name;
   const facts = [`${whole(data.archs)} architectures`, `${data.graphs.vocabulary.length} operations`];
-  facts.push(data.known === data.archs ? "every true accuracy known" : `true accuracy known of ${isKnown ? whole(data.known) : "none"}`);
+  const ofHowMany = data.known === data.archs ? "all" : isKnown ? whole(data.known) : "none";
+  facts.push(`true accuracy known of ${ofHowMany}`);
   byId("facts").textContent = facts.join(" · ");
   if (data.rows.length) byId("results-table").append(resultTable());
   else byId("results").remove();
 
   if (isKnown) {
-    addChoice("method", data.methods.map((method) => [method.name, method]), (value) => value === chosen.method, (value) => { chosen.method = value; drawPrediction(); });
+    addChoice("method", data.methods.map((method) => [method.name, method]));
     byId("method").hidden = data.methods.length < 2;
-    addChoice("scale", [["ranks", "ranks"], ["best 10 %", "best"], ["values", "values"]], (value) => value === chosen.scale, (value) => { chosen.scale = value; drawPrediction(); });
+    addChoice("scale", [["ranks", "ranks"], ["best 10 %", "best"], ["values", "values"]]);
   } else {
     const note = element("p", "lead", "No true accuracy is known, so there is nothing to compare the prediction with.");
     byId("prediction").querySelector(".figure").replaceWith(note);
   }
   byId("map-note").textContent = "Each architecture's flow surrogate, standardised, on its two principal components. " +
-    (isKnown ? "Colours follow the rank of the true accuracy, since accuracies themselves crowd near the top" : `Colours follow the rank by ${first}`) +
+    (isKnown ? "Colours follow the rank of the true accuracy, since accuracies themselves crowd near the top"
+      : `Colours follow the rank by ${first}`) +
     "; the bar names the value at the extremes and at 10, 25, 50, 75 and 90 % of the architectures." + drawnNote;
   if (data.curves.length) {
     for (const { title } of data.curves) {
@@ -462,11 +491,12 @@ function write() {
   } else {
     byId("curves").remove();
   }
-  byId("best-note").textContent = `The ${data.best.length} architectures that ${first} scores highest, drawn from input to output.`;
+  byId("best-note").textContent =
+    `The ${data.best.length} architectures that ${first} scores highest, drawn from input to output.`;
   byId("best-cells").append(...bestCells());
   // Large drawings get the whole width each.
-  const widest = Math.max(...[...document.querySelectorAll("#best-cells .cell")].map((svg) => Number(svg.getAttribute("width"))));
-  byId("best-cells").classList.toggle("large", widest > 720);
+  const cells = [...document.querySelectorAll("#best-cells .cell")];
+  byId("best-cells").classList.toggle("large", cells.some((svg) => svg.getAttribute("width") > 720));
   const tables = settingTables();
   if (tables.length) byId("settings-table").append(...tables);
   else byId("settings").remove();
@@ -481,9 +511,10 @@ function write() {
 async function drawPlots() {
   const pause = () => new Promise((resolve) => setTimeout(resolve));
   const curvePlots = [...document.querySelectorAll("#curve-plots .plot")];
-  for (const draw of [isKnown && drawPrediction, drawMap, ...curvePlots.map((plot, i) => () => drawCurves(plot, data.curves[i]))]) {
+  const drawings = curvePlots.map((plot, i) => () => drawCurves(plot, data.curves[i]));
+  for (const draw of [...(isKnown ? [drawPrediction] : []), drawMap, ...drawings]) {
     await pause();
-    if (draw) await draw();
+    await draw();
   }
 }
 

@@ -369,6 +369,30 @@ def test_pointing_at_a_dot_shows_its_cell(opened: Open) -> None:
         assert not card_is_open(browser)
 
 
+def test_a_click_keeps_the_card(opened: Open) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser = opened(make_report())
+    wait = WebDriverWait(browser, 10)
+
+    def shows(index: int) -> bool:
+        string = browser.execute_script("return data.strings[arguments[0]]", index)
+        return card_is_open(browser) and css(browser, "#card code")[0].get_attribute("textContent") == string
+
+    far = browser.execute_script("return data.methods[0].rank.indexOf(60)")  # not under the card of the first
+    for index in (3, far):  # the second click replaces the card that the first has kept
+        hover(browser, "prediction-plot", index)
+        ActionChains(browser).click().perform()
+        wait.until(lambda _, index=index: shows(index))
+    hover(browser, "prediction-plot", 3)
+    assert shows(far)
+    css(browser, "#prediction-heading")[0].click()
+    assert not card_is_open(browser)
+    hover(browser, "prediction-plot", 3)
+    wait.until(lambda _: shows(3))
+
+
 def test_the_reader_can_choose_method_and_axes(opened: Open) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 

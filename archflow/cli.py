@@ -1,0 +1,449 @@
+"""The command ``archflow``: each verb reads files, calls the function of the same name, and writes files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+import archflow
+from archflow import evaluate as evaluation
+from archflow.demo import demo as run_demo
+from archflow.demo import titled
+from archflow.encoders import load_encoder, save_encoder
+from archflow.evaluate import figures, pretrain_fgp, proxy_column
+from archflow.files import require_writable
+from archflow.flow import FlowDraw, flow_surrogate
+from archflow.progress import Display
+from archflow.ranker import Ranker
+from archflow.report import Report, write_report
+from archflow.spaces import Space
+from archflow.tables import Table, table
+from archflow.tables.files import read_table, require_format, write_table
+
+app = typer.Typer(
+    name="archflow",
+    help="Rank a whole search space of neural architectures from a few dozen training runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, … or auto, for a GPU where there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+SpaceName = Annotated[str, typer.Option("--space", help="Name of a search space; 'archflow spaces' lists them.")]
+ArchColumn = Annotated[str, typer.Option(help="Column of architectures in the space's native notation.")]
+Input = Annotated[
+    Path | None, typer.Option("--input", help="CSV, JSONL or Parquet file of architectures; else the whole space.")
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for report.html.")] = Path("demo"),
+    epochs: Annotated[int, typer.Option(help="Epochs of pre-training.")] = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """FGP beside plain supervised learning on all of NAS-Bench-201, from 78 trained cells."""
+    with Display() as progress:
+        result = run_demo(out, epochs=epochs, seed=seed, device=device, progress=progress)
+    if as_json:
+        print(json.dumps(result))
+        return
+    console = Console()
+    console.print(_result_table("15,625 cells ranked from 78 trained ones", result["rows"]))
+    best = RichTable(title="The ten best cells that FGP found among those without a label")
+    for heading in ("", "true rank", "accuracy", "cell"):
+        best.add_column(heading, justify="left" if heading == "cell" else "right", overflow="fold")
+    for number, cell in enumerate(result["best"], start=1):
+        best.add_row(str(number), f"{cell['true_rank']:,}", f"{cell['accuracy']:.2f}", cell["arch"])
+    console.print(best)
+    console.print(f"report: {result['report']}")
+
+
+@app.command()
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="One space, to list its architectures.")] = None,
+    sample: Annotated[int | None, typer.Option(help="So many at random rather than all.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write its architectures to this CSV, JSONL or Parquet file.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """List the search spaces, or write the architectures of one to a file."""
+    del device  # every verb takes it; this one computes nothing
+    if name is None:
+        rows = [{"space": each, **_facts(archflow.space(each))} for each in archflow.spaces()]
+        if as_json:
+            print(json.dumps({"spaces": rows, "tables": archflow.tables(), "encoders": archflow.encoders()}))
+            return
+        listing = RichTable()
+        for heading in ("space", "architectures", "operations"):
+            listing.add_column(heading, overflow="fold")
+        for row in rows:
+            listing.add_row(row["space"], f"{row['architectures']:,}", ", ".join(row["operations"]))
+        Console().print(listing)
+        return
+    space = archflow.space(name)
+    if out is None:
+        facts = {"space": name, **_facts(space)}
+        print(json.dumps(facts) if as_json else f"{name}: {facts['architectures']:,} architectures")
+        return
+    _require_output(out)
+    archs = space.enumerate() if sample is None else space.sample(sample, seed)
+    columns: dict[str, Any] = {"arch": space.format(archs)}
+    for column in ("parameters", "flops"):
+        try:
+            columns[column] = getattr(space, column)(archs)
+        except ValueError:  # a space whose networks have no closed form
+            continue
+    write_table(out, columns)
+    _say(as_json, {"space": name, "architectures": len(archs), "out": str(out)}, f"{len(archs):,} written to {out}")
+
+
+class Task(StrEnum):
+    """Pre-training tasks by name."""
+
+    fgp = "fgp"
+
+
+@app.command()
+def pretrain(
+    space: SpaceName = "nasbench201",
+    input: Input = None,
+    arch_column: ArchColumn = "arch",
+    encoder: Annotated[str, typer.Option(help="Which encoder.")] = "resgatedgcn",
+    hidden: Annotated[int, typer.Option(help="Width of the encoder.")] = 128,
+    layers: Annotated[int, typer.Option(help="Layers of the encoder.")] = 3,
+    task: Annotated[Task, typer.Option(help="What to learn.")] = Task.fgp,
+    proxy: Annotated[str, typer.Option(help="parameters, flops, none, or a column of --input.")] = "parameters",
+    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.5,
+    lambda2: Annotated[float, typer.Option(help="Weight of the proxy ranking; 0 leaves it out.")] = 0.5,
+    k: Annotated[int | None, typer.Option(help="Width of the flow surrogate; the space's own by default.")] = None,
+    std: Annotated[float | None, typer.Option(help="Standard deviation of its draw; the space's by default.")] = None,
+    epochs: Annotated[int, typer.Option(help="Times through all architectures.")] = 200,
+    batch_size: Annotated[int, typer.Option(help="Architectures in a minibatch.")] = 256,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
+    precision: Annotated[str, typer.Option(help="Lightning Fabric's name: 32-true, bf16-mixed, …")] = "32-true",
+    processes: Annotated[int, typer.Option(help="Processes that share each minibatch.")] = 1,
+    checkpoint_seconds: Annotated[float, typer.Option(help="How often the run is saved.")] = 30,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted or killed.")] = False,
+    out: Annotated[Path, typer.Option(help="File for the encoder; OUT.partial holds an unfinished run.")] = Path(
+        "encoder.archflow"
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Pre-train an encoder on all architectures of a space, without a label."""
+    require_writable(out)
+    data = _read(space, input, arch_column)
+    torch.manual_seed(seed)
+    model = archflow.encoder(encoder, data.archs.vocabulary, hidden=hidden, layers=layers)
+    chosen = {"k": k, "std": std, "lambda1": lambda1, "lambda2": lambda2}
+    task_settings = {name: value for name, value in chosen.items() if value is not None}
+    unfinished = out.with_name(out.name + ".partial")
+    loop_settings = {
+        **{"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "processes": processes},
+        **{"checkpoint": unfinished, "checkpoint_seconds": checkpoint_seconds, "resume": resume},
+    }
+    with Display() as progress:
+        values = proxy_column(data, proxy)
+        outcome = pretrain_fgp(model, data, values, seed, task_settings, loop_settings, device, progress)
+    save_encoder(model, out, space=data.space.name, proxy=proxy, pretraining=outcome.settings, losses=outcome.losses)
+    unfinished.unlink(missing_ok=True)
+    last = {name: curve[-1] for name, curve in outcome.losses.items()}
+    result = {"out": str(out), "seconds": outcome.seconds, "losses": last, "settings": outcome.settings}
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+    _say(as_json, result, f"pre-trained on {len(data):,} architectures in {outcome.seconds:.0f} s ({losses}): {out}")
+
+
+@app.command()
+def finetune(
+    input: Annotated[Path, typer.Option("--input", help="File of labelled architectures.")],
+    labels: Annotated[str, typer.Option(help="Column of accuracies, higher is better.")] = "accuracy",
+    pretrained: Annotated[
+        Path | None, typer.Option(help="Encoder from 'pretrain'; else one with random weights.")
+    ] = None,
+    space: Annotated[str | None, typer.Option(help="Search space; the pre-trained encoder's by default.")] = None,
+    arch_column: ArchColumn = "arch",
+    validation: Annotated[
+        Path | None, typer.Option(help="File of other labelled ones, to keep the best epoch.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Times through the labelled architectures.")] = 500,
+    batch_size: Annotated[int, typer.Option(help="Architectures in a minibatch.")] = 16,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
+    out: Annotated[Path, typer.Option(help="File for the ranker.")] = Path("ranker.archflow"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Teach an encoder to rank, from a few labelled architectures."""
+    require_writable(out)
+    if pretrained is None:
+        provenance: dict[str, Any] = {"space": space or "nasbench201"}
+        torch.manual_seed(seed)
+        model = archflow.encoder("resgatedgcn", archflow.space(provenance["space"]).vocabulary)
+    else:
+        model, provenance = load_encoder(pretrained)
+    data = _read(_agreed_space(space, provenance, pretrained), input, arch_column)
+    held = None
+    if validation is not None:
+        others = _read(data.space.name, validation, arch_column)
+        held = others.archs, others[labels]
+    ranker = Ranker(model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device)
+    with Display() as progress:
+        ranker.fit(data.archs, data[labels], held, progress)
+    ranker.save(out, **provenance)
+    best = max(ranker.validation_taus) if ranker.validation_taus else None
+    known = f", validation τ {best:.3f}" if best is not None else ""
+    _say(
+        as_json,
+        {"out": str(out), "labels": len(data), "loss": ranker.losses[-1], "validation_tau": best},
+        f"fine-tuned on {len(data):,} labels{known}: {out}",
+    )
+
+
+@app.command()
+def rank(
+    ranker: Annotated[Path, typer.Argument(help="Ranker from 'finetune'.")],
+    input: Input = None,
+    space: Annotated[str | None, typer.Option(help="Search space; the ranker's by default.")] = None,
+    arch_column: ArchColumn = "arch",
+    top: Annotated[int | None, typer.Option(help="Only so many of the best.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet file for the ranking.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Score architectures, best first."""
+    del seed  # every verb takes it; nothing here is random
+    if out is not None:
+        _require_output(out)
+    model = Ranker.load(ranker, device)
+    data = _read(_agreed_space(space, model.provenance, ranker), input, arch_column)
+    scores = model.predict(data.archs)
+    order = np.argsort(-scores, kind="stable")[:top]
+    strings = data.space.format(data.archs[order])
+    if out is not None:
+        write_table(out, {"rank": np.arange(1, len(order) + 1), "arch": strings, "score": scores[order]})
+    best = [{"arch": arch, "score": float(score)} for arch, score in zip(strings, scores[order], strict=True)][:10]
+    if as_json:
+        print(json.dumps({"architectures": len(data), "out": out and str(out), "best": best}))
+        return
+    for number, row in enumerate(best, start=1):
+        print(f"{number:3}  {row['score']:8.4f}  {row['arch']}")
+    if out is not None:
+        print(f"{len(order):,} written to {out}")
+
+
+@app.command()
+def evaluate(
+    space: SpaceName = "nasbench201",
+    table_name: Annotated[
+        str | None, typer.Option("--table", help="A published table; the space's by default.")
+    ] = None,
+    input: Annotated[
+        Path | None, typer.Option("--input", help="Your own file of architectures and accuracies.")
+    ] = None,
+    arch_column: ArchColumn = "arch",
+    column: Annotated[str, typer.Option(help="Column of accuracies; the table's own by default.")] = "",
+    labels: Annotated[list[float] | None, typer.Option(help="Share of the pool with labels; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="none or fgp; may be repeated. Both by default.")] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
+    permutations: Annotated[int, typer.Option(help="How many permutations for each seed.")] = 3,
+    pool: Annotated[int | None, typer.Option(help="Size of the training pool; the published one by default.")] = None,
+    encoder: Annotated[str, typer.Option(help="Which encoder.")] = "resgatedgcn",
+    hidden: Annotated[int, typer.Option(help="Width of the encoder.")] = 128,
+    layers: Annotated[int, typer.Option(help="Layers of the encoder.")] = 3,
+    proxy: Annotated[str, typer.Option(help="parameters, flops, none, or a column of the table.")] = "parameters",
+    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.5,
+    lambda2: Annotated[float, typer.Option(help="Weight of the proxy ranking; 0 leaves it out.")] = 0.5,
+    epochs: Annotated[int, typer.Option(help="Epochs of pre-training.")] = 200,
+    finetune_epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning.")] = 500,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the runs that OUT already holds.")] = False,
+    out: Annotated[Path, typer.Option(help="JSON file for every run.")] = Path("evaluate.json"),
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare pre-training with none: seeds × permutations, mean and standard deviation."""
+    if input is not None:
+        data = _read(space, input, arch_column)
+    else:
+        names = [name for name in archflow.tables() if name.split("/")[0] == space]
+        if table_name is None and not names:
+            raise ValueError(f"no published table of space '{space}'; name one with --table, or your own with --input")
+        data = table(table_name or names[0])
+    with Display() as progress:
+        result = evaluation.evaluate(
+            data,
+            column,
+            labels=labels or [0.01],
+            methods=method or evaluation.METHODS,
+            seeds=seeds,
+            permutations=permutations,
+            first_seed=seed,
+            pool=pool,
+            encoder=encoder,
+            encoder_settings={"hidden": hidden, "layers": layers},
+            proxy=proxy,
+            task_settings={"lambda1": lambda1, "lambda2": lambda2},
+            pretrain_settings={"epochs": epochs},
+            ranker_settings={"epochs": finetune_epochs},
+            device=device,
+            out=out,
+            resume=resume,
+            progress=progress,
+        )
+    if as_json:
+        print(json.dumps(result))
+        return
+    Console().print(_result_table(f"{data.name}, {len(data):,} architectures", result["summary"]))
+    print(f"every run: {out}")
+
+
+@app.command()
+def report(
+    ranker: Annotated[Path, typer.Argument(help="Ranker from 'finetune'.")],
+    input: Input = None,
+    table_name: Annotated[str | None, typer.Option("--table", help="A published table with true accuracies.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space; the ranker's by default.")] = None,
+    arch_column: ArchColumn = "arch",
+    column: Annotated[str, typer.Option(help="Column of true accuracies, where they are known.")] = "",
+    out: Annotated[Path, typer.Option(help="The HTML page.")] = Path("report.html"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about a ranker and what it ranks."""
+    require_writable(out)
+    model = Ranker.load(ranker, device)
+    name = _agreed_space(space, model.provenance, ranker)
+    data = table(table_name) if table_name else _read(name, input, arch_column)
+    column = column or data.default
+    accuracy = data[column] if column else None
+    scores = model.predict(data.archs)
+    rows = []
+    if accuracy is not None:
+        known = ~np.isnan(accuracy)
+        rows.append(
+            {"method": str(ranker), **figures(accuracy[known], scores[known]), "architectures": int(known.sum())}
+        )
+    k, std = data.space.flow_defaults
+    draw = FlowDraw.sample(len(data.space.vocabulary), k, std, seed)
+    curves = {
+        "Pre-training loss": model.provenance.get("losses", {}),
+        "Fine-tuning loss": {"fine-tuning": model.losses},
+        "Kendall's τ on the validation architectures": {"validation": model.validation_taus},
+    }
+    page = Report(
+        title=f"{ranker.stem} on {data.space.name}",
+        archs=data.archs,
+        strings=data.space.format(data.archs),
+        scores={ranker.stem: scores},
+        accuracy=accuracy,
+        surrogate=flow_surrogate(data.archs, draw).numpy(),
+        curves={title: curves for title, curves in curves.items() if any(len(curve) for curve in curves.values())},
+        rows=[titled(row) for row in rows],
+        settings={"fine-tuning": model.settings, **{k: v for k, v in model.provenance.items() if k != "losses"}},
+    )
+    write_report(out, page)
+    _say(as_json, {"out": str(out), "architectures": len(data), "rows": rows}, f"report: {out}")
+
+
+def main() -> None:
+    """Run the command; a mistake that a user can make is one line on standard error and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except Exception as error:
+        mistake = _mistake(error)
+        if mistake is None:
+            raise
+        print(f"archflow: {' '.join(mistake.split())}", file=sys.stderr)
+        sys.exit(2)
+    if code == 130:
+        print("archflow: interrupted; --resume goes on from what was saved", file=sys.stderr)
+    sys.exit(1 if code else 0)
+
+
+def _mistake(error: Exception) -> str | None:
+    """What the user did wrong, in one line, or None if the error is archflow's own."""
+    if hasattr(error, "format_message"):  # a usage error of Typer's, whichever click it carries
+        return f"{error.format_message()} (see archflow --help)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) if isinstance(error, ValueError | OSError | ModuleNotFoundError) else None
+
+
+def _read(space: str, path: Path | None, arch_column: str) -> Table:
+    """The architectures of a file, or all of the space."""
+    known = archflow.space(space)
+    if path is not None:
+        return read_table(path, known, arch_column)
+    return Table(known.name, known, known.enumerate(), {})
+
+
+def _agreed_space(named: str | None, provenance: dict[str, Any], file: Path | None) -> str:
+    """The space that a checkpoint is of; refuses another one that is named beside it."""
+    own: str | None = provenance.get("space")
+    if own and named and own != named:
+        raise ValueError(f"{file} is a checkpoint of the space {own}, not of {named}")
+    found = named or own
+    if not found:
+        raise ValueError(f"{file} does not say of which space it is; name it with --space")
+    return found
+
+
+def _require_output(path: Path) -> None:
+    require_format(path)
+    require_writable(path)
+
+
+def _facts(space: Space) -> dict[str, Any]:
+    return {"architectures": len(space), "operations": list(space.vocabulary)}
+
+
+def _say(as_json: bool, result: dict[str, Any], line: str) -> None:
+    print(json.dumps(result) if as_json else line)
+
+
+def _result_table(title: str, rows: list[dict[str, Any]]) -> RichTable:
+    """τ, P@1% and P@5% in hundredths, with standard deviations where there are any."""
+    listing = RichTable(title=title)
+    many_shares = len({row.get("labels") for row in rows}) > 1 or "labels" in rows[0]
+    headings = [
+        "pre-training",
+        *(["labels", "runs"] if many_shares else []),
+        "τ ×100",
+        "P@1% ×100",
+        "P@5% ×100",
+        "seconds",
+    ]
+    for heading in headings:
+        listing.add_column(heading, justify="left" if heading == "pre-training" else "right")
+    for row in rows:
+        cells = [row["method"], *([f"{row['labels']:.0%}", str(row["runs"])] if many_shares else [])]
+        for name in ("tau", "p_at_1", "p_at_5"):
+            spread = f" ± {100 * row[f'{name}_std']:.1f}" if f"{name}_std" in row else ""
+            cells.append(f"{100 * row[name]:.1f}{spread}")
+        seconds = row["seconds"] if "seconds" in row else row["pretrain_seconds"] + row["finetune_seconds"]
+        listing.add_row(*cells, f"{seconds:.0f}")
+    return listing
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""How well a method ranks: the protocol of the FGP paper, the same for every method.
+
+Three seeds times three permutations of the table. Of each permutation the first so many architectures are the training
+pool, of which the first 1, 5 or 10 % are labelled; the next 40 are for validation, and decide which epoch is kept; the
+rest is for testing, and decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from archflow.encoders import encoder as make_encoder
+from archflow.encoders import load_encoder, save_encoder
+from archflow.encoders.base import Encoder
+from archflow.files import require_writable, write_atomically
+from archflow.flow import FlowDraw
+from archflow.metrics import kendall_tau, precision_at
+from archflow.pretext.fgp import FGP
+from archflow.pretrain import Pretraining, pretrain
+from archflow.progress import Progress, silent
+from archflow.ranker import Ranker, check_labels
+from archflow.tables import Table
+
+METHODS = ("none", "fgp")
+"""What ``evaluate`` can compare: no pre-training, and FGP."""
+
+VALIDATION = 40
+_POOLS = {"nasbench101": 7290, "nasbench201": 7813, "darts": 5611}
+
+
+class Split(NamedTuple):
+    """Which architectures of a table are for what."""
+
+    labelled: Int[ndarray, " labelled"]
+    validation: Int[ndarray, " 40"]
+    test: Int[ndarray, " test"]
+
+
+def split(count: int, pool: int, labels: float, permutation: int) -> Split:
+    """The split of ``count`` architectures that belongs to a permutation's number.
+
+    Args:
+        count: architectures in the table.
+        pool: how many of them are the training pool.
+        labels: the share of the pool that is labelled, above 0 and at most 1; the number is rounded down.
+        permutation: 0, 1, 2, …
+
+    Raises:
+        ValueError: fewer than two would be labelled, or fewer than two left for testing.
+    """
+    order = np.random.default_rng(permutation).permutation(count)
+    labelled = int(pool * labels + 1e-9)
+    if not 0 < labels <= 1 or labelled < 2 or pool + VALIDATION + 2 > count:
+        raise ValueError(
+            f"{labels:g} of a pool of {pool:,} out of {count:,} does not leave two labels or more, "
+            f"{VALIDATION} for validation, and some for testing"
+        )
+    return Split(order[:labelled], order[pool : pool + VALIDATION], order[pool + VALIDATION :])
+
+
+def default_pool(table: Table) -> int:
+    """The published size of the training pool for the table's space, else half of the table."""
+    return min(_POOLS.get(table.space.name, len(table) // 2), len(table) // 2 + 1)
+
+
+def figures(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"]) -> dict[str, float]:
+    """Kendall's τ, Precision@1% and Precision@5%, as every table of archflow names them."""
+    return {
+        "tau": kendall_tau(accuracy, score),
+        "p_at_1": precision_at(accuracy, score, 1),
+        "p_at_5": precision_at(accuracy, score, 5),
+    }
+
+
+def proxy_column(table: Table, name: str) -> Float[ndarray, " archs"] | None:
+    """A zero-cost proxy by name: "parameters" or "flops" of the space, "none", or a column of the table."""
+    if name == "none":
+        return None
+    if name in table.columns:
+        return table[name]
+    if name in ("parameters", "flops"):
+        return np.asarray(getattr(table.space, name)(table.archs), dtype=float)
+    known = ["parameters", "flops", "none", *table.columns]
+    raise ValueError(f"unknown proxy '{name}'; known: {', '.join(known)}")
+
+
+def evaluate(
+    table: Table,
+    column: str = "",
+    *,
+    labels: Sequence[float] = (0.01,),
+    methods: Sequence[str] = METHODS,
+    seeds: int = 3,
+    permutations: int = 3,
+    first_seed: int = 0,
+    pool: int | None = None,
+    encoder: str = "resgatedgcn",
+    encoder_settings: dict[str, Any] | None = None,
+    proxy: str = "parameters",
+    task_settings: dict[str, Any] | None = None,
+    pretrain_settings: dict[str, Any] | None = None,
+    ranker_settings: dict[str, Any] | None = None,
+    device: str = "auto",
+    out: str | Path = "evaluate.json",
+    resume: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Compare methods on a table, and write every run to one JSON file.
+
+    For each seed the encoder is made and, for "fgp", pre-trained on all architectures of the table; for each
+    permutation it is then fine-tuned and tested. Results are written after every run; pre-trained encoders are kept
+    beside them.
+
+    Args:
+        table: architectures with accuracies.
+        column: the accuracies' column; the table's default if empty.
+        labels: shares of the pool that are labelled.
+        methods: some of ``METHODS``.
+        seeds: how many seeds; a seed fixes the first weights, the flow draw and all orders.
+        permutations: how many permutations, from 0.
+        first_seed: the seeds are counted from here.
+        pool: size of the training pool; :func:`default_pool` if None.
+        encoder: the encoder's name.
+        encoder_settings: its keyword arguments.
+        proxy: see :func:`proxy_column`.
+        task_settings: keyword arguments of :class:`archflow.FGP`, "k" and "std" of the draw among them.
+        pretrain_settings: keyword arguments of :func:`archflow.pretrain`.
+        ranker_settings: keyword arguments of :class:`archflow.Ranker`.
+        device: "cpu", "cuda", …, or "auto".
+        out: the JSON file.
+        resume: keep the runs that ``out`` already holds, if they were made with the same settings.
+        progress: told how much is done of each phase, and of the runs.
+
+    Returns:
+        What the file holds: "settings", "versions", "runs" (one dict a run) and "summary" (mean and sample standard
+        deviation of each figure, by method and share of labels).
+
+    Raises:
+        ValueError: an unknown method, encoder, proxy or column, NaN among the accuracies, or a table that is too small.
+    """
+    column = column or table.default
+    accuracy = check_labels(table.archs, table[column], f"labels in '{column}'")
+    unknown = set(methods) - set(METHODS)
+    if unknown or not methods:
+        raise ValueError(f"unknown method '{', '.join(sorted(unknown))}'; known methods: {', '.join(METHODS)}")
+    if seeds < 1 or permutations < 1:
+        raise ValueError("seeds and permutations must be at least 1")
+    pool = default_pool(table) if pool is None else pool
+    splits = {
+        (share, number): split(len(table), pool, share, number) for share in labels for number in range(permutations)
+    }
+    settings = {
+        **{"table": table.name, "space": table.space.name, "column": column, "pool": pool, "proxy": proxy},
+        **{"encoder": encoder, "encoder_settings": encoder_settings or {}, "task_settings": task_settings or {}},
+        **{"pretrain_settings": pretrain_settings or {}, "ranker_settings": ranker_settings or {}},
+    }
+    out = Path(out)
+    require_writable(out)
+    kept = out.with_name(f"{out.stem}-encoders")
+    runs = _previous_runs(out, settings) if resume else []
+    proxy_values = proxy_column(table, proxy) if "fgp" in methods else None
+
+    def prepare(method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = make_encoder(encoder, table.archs.vocabulary, **(encoder_settings or {}))
+        if method == "none":
+            return model, {"pretrain_seconds": 0.0}
+        file = kept / f"{method}-seed{seed}.archflow"
+        if resume and file.exists():
+            known, provenance = load_encoder(file)
+            if provenance["evaluate"] == json.loads(json.dumps(settings)):
+                return known, provenance["run"]
+        outcome = pretrain_fgp(
+            model, table, proxy_values, seed, dict(task_settings or {}), dict(pretrain_settings or {}), device, progress
+        )
+        run = {"pretrain_seconds": outcome.seconds, "pretraining": outcome.settings, "pretrain_losses": outcome.losses}
+        save_encoder(model, file, evaluate=settings, run=run)
+        return model, run
+
+    done = {(run["method"], run["labels"], run["seed"], run["permutation"]) for run in runs}
+    total = len(methods) * len(splits) * seeds
+    for method in methods:
+        for seed in range(first_seed, first_seed + seeds):
+            todo = [key for key in splits if (method, key[0], seed, key[1]) not in done]
+            if not todo:
+                continue
+            model, run = prepare(method, seed)
+            for share, number in todo:
+                part, begun = splits[share, number], time.monotonic()
+                ranker = Ranker(model, seed=seed, device=device, **(ranker_settings or {}))
+                validation = table.archs[part.validation], accuracy[part.validation]
+                ranker.fit(table.archs[part.labelled], accuracy[part.labelled], validation)
+                fitted = time.monotonic()
+                score = ranker.predict(table.archs[part.test])
+                runs.append(
+                    {
+                        **{"method": method, "labels": share, "seed": seed, "permutation": number},
+                        **{"labelled": len(part.labelled), "tested": len(part.test)},
+                        **figures(accuracy[part.test], score),
+                        "validation_tau": max(ranker.validation_taus),
+                        "best_epoch": int(np.argmax(ranker.validation_taus)) + 1,
+                        **{"finetune_seconds": fitted - begun, "predict_seconds": time.monotonic() - fitted},
+                        **run,
+                    }
+                )
+                result = {"settings": settings, "versions": versions(), "summary": summarise(runs), "runs": runs}
+                write_atomically(out, json.dumps(result, indent=1))
+                progress("runs", len(runs), total)
+    return {"settings": settings, "versions": versions(), "summary": summarise(runs), "runs": runs}
+
+
+def pretrain_fgp(
+    model: Encoder,
+    table: Table,
+    proxy: Float[ndarray, " archs"] | None,
+    seed: int,
+    task_settings: dict[str, Any],
+    pretrain_settings: dict[str, Any],
+    device: str,
+    progress: Progress,
+) -> Pretraining:
+    """Pre-train by FGP on all architectures of a table, with the draw that belongs to the seed."""
+    k, std = table.space.flow_defaults
+    draw = FlowDraw.sample(len(table.space.vocabulary), task_settings.pop("k", k), task_settings.pop("std", std), seed)
+    task = FGP(draw, proxy=proxy, **task_settings)
+    return pretrain(model, table.archs, task, seed=seed, device=device, progress=progress, **pretrain_settings)
+
+
+def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and sample standard deviation of each figure over the runs of a method and share of labels."""
+    rows = []
+    for method, share in dict.fromkeys((run["method"], run["labels"]) for run in runs):
+        chosen = [run for run in runs if (run["method"], run["labels"]) == (method, share)]
+        row: dict[str, Any] = {"method": method, "labels": share, "runs": len(chosen)}
+        for name in ("tau", "p_at_1", "p_at_5", "pretrain_seconds", "finetune_seconds"):
+            values = np.array([run[name] for run in chosen])
+            row[name] = float(values.mean())
+            row[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        rows.append(row)
+    return rows
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    import scipy
+
+    import archflow
+
+    return {
+        "archflow": archflow.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+def _previous_runs(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    if not out.exists():
+        return []
+    try:
+        found = json.loads(out.read_text())
+        runs: list[dict[str, Any]] = found["runs"]
+        same = found["settings"] == json.loads(json.dumps(settings))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{out} is no result of evaluate ({error}); remove it or name another file") from None
+    if not same:
+        raise ValueError(f"{out} was made with other settings; name another file, or leave --resume out")
+    return runs
