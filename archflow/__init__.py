@@ -1,13 +1,13 @@
 """archflow: rank a whole search space of neural architectures from a few dozen training runs."""
 
 from archflow import metrics
-from archflow.encoders import encoder, encoders
+from archflow.encoders import encoder, encoders, register_encoder
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.graphs import ArchBatch
 from archflow.pretext.fgp import FGP
 from archflow.pretrain import pretrain
 from archflow.ranker import Ranker
-from archflow.spaces import space, spaces
+from archflow.spaces import register_space, space, spaces
 from archflow.tables import table, tables
 
 __version__ = "0.1.0"
@@ -22,6 +22,8 @@ __all__ = [
     "flow_surrogate",
     "metrics",
     "pretrain",
+    "register_encoder",
+    "register_space",
     "space",
     "spaces",
     "table",

@@ -106,15 +106,18 @@ class ArchBatch:
         set_(self, "vocabulary", tuple(self.vocabulary))
         for name in ("node_offsets", "edge_offsets"):
             set_(self, name, np.asarray(getattr(self, name), dtype=np.int64))
-        edges = np.asarray(self.edges)
-        edges = edges.reshape(2, -1) if edges.size else np.zeros((2, 0), np.uint8)
-        operations = np.asarray(self.operations)
+        operations, edges = np.asarray(self.operations), np.asarray(self.edges)
+        operations = operations if operations.size else np.zeros(0, np.uint8)
+        edges = edges if edges.size else np.zeros((2, 0), np.uint8)
         _check_sizes(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
         _check_values(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
         set_(self, "operations", operations.astype(np.min_scalar_type(len(self.vocabulary) - 1)))
         set_(self, "edges", edges.astype(np.min_scalar_type(int(edges.max(initial=0)))))
         set_(self, "edges", self.edges[:, _sorted_edges(self)])
         self._node_columns["generation"] = _generations(self)
+        # The neighbour lists take six times the room of the batch; they come back when they are asked for.
+        self.__dict__.pop("predecessors")
+        self.__dict__.pop("successors", None)
 
     # Ways in
 
@@ -214,7 +217,12 @@ class ArchBatch:
         save_tensors(path, "archs", tensors, {"vocabulary": self.vocabulary})
 
     def graph(self, index: int) -> Graph:
-        """Architecture ``index`` as plain Python: its operations' names and its edges."""
+        """Architecture ``index`` as plain Python: its operations' names and its edges.
+
+        Raises:
+            IndexError: there is no such architecture.
+        """
+        index = range(len(self))[index]
         nodes = slice(*self.node_offsets[index : index + 2])
         edges = slice(*self.edge_offsets[index : index + 2])
         names = [self.vocabulary[operation] for operation in self.operations[nodes]]
@@ -272,6 +280,8 @@ class ArchBatch:
             ValueError: nothing is selected; a batch holds at least one architecture.
         """
         chosen = np.atleast_1d(np.arange(len(self))[index])
+        if chosen.ndim > 1:
+            raise IndexError("architectures are chosen by a number, a slice, or a one-dimensional array or mask")
         if not len(chosen):
             raise ValueError("the selection is empty: a batch holds at least one architecture")
         nodes, node_offsets = _ragged(self.node_offsets, chosen)
@@ -423,6 +433,10 @@ def _scramble(numbers: Integer[ndarray, " n"], salt: int) -> UInt64[ndarray, " n
 def _check_sizes(
     operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray, vocabulary: tuple[str, ...]
 ) -> None:
+    if not all(np.issubdtype(array.dtype, np.integer) for array in (operations, edges)):
+        raise ValueError("operations and edges must be arrays of integers")
+    if operations.ndim != 1 or edges.ndim != 2 or edges.shape[0] != 2:
+        raise ValueError(f"operations have shape (nodes,), edges (2, edges), not {operations.shape} and {edges.shape}")
     if len(set(vocabulary)) != len(vocabulary):
         raise ValueError("the vocabulary names an operation twice")
     if len(node_offsets) < 2:

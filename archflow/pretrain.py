@@ -6,6 +6,7 @@ checkpoint goes on exactly as the run that was not: on the CPU its final weights
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy import ndarray
 from torch import Tensor, nn
 
 from archflow.devices import resolve_device
@@ -89,6 +91,8 @@ def pretrain(
             damaged or of another run.
         KeyboardInterrupt: passed on after the checkpoint is written.
     """
+    if resume and checkpoint is None:
+        raise ValueError("there is nothing to resume from without a checkpoint file")
     if epochs < 1 or batch_size < 1 or processes < 1 or not lr > 0:
         raise ValueError("epochs, batch_size, processes and lr must be above 0")
     archs.require_vocabulary(encoder.vocabulary, "the encoder's")
@@ -108,11 +112,9 @@ def pretrain(
     )
     path = Path(checkpoint) if checkpoint else None
     loop = _Loop(encoder, archs, task, settings, path, checkpoint_seconds, resume, progress)
-    weights: dict[str, Tensor]
-    outcome: Pretraining
-    weights, outcome = fabric.launch(loop.run)
-    encoder.load_state_dict(weights)
-    return outcome
+    weights, losses, seconds = fabric.launch(loop.run)
+    encoder.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return Pretraining(settings, losses, seconds)
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,16 @@ class _Loop:
     resume: bool
     progress: Progress
 
-    def run(self, fabric: Fabric) -> tuple[dict[str, Tensor], Pretraining]:
-        """Train; returns the encoder's weights on the CPU, since other processes share no memory with the caller's."""
+    def run(self, fabric: Fabric) -> tuple[dict[str, ndarray], dict[str, list[float]], float]:
+        """Train; returns the encoder's weights, the losses and the seconds.
+
+        What is returned crosses from a process that ends to the caller's, so it is plain NumPy and Python.
+        """
+        # Spawned processes are handed the encoder in shared memory; each must train its own.
+        encoder = copy.deepcopy(self.encoder) if fabric.world_size > 1 else self.encoder
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings["seed"])
-            objective = self.task.build(self.encoder, self.archs)
+            objective = self.task.build(encoder, self.archs)
         lr, decay = self.settings["lr"], self.settings["weight_decay"]
         optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, weight_decay=decay, fused=True)
         distributed, stepper = fabric.setup(objective, optimizer)
@@ -145,25 +152,29 @@ class _Loop:
             while state.step < epochs * steps:
                 epoch, step = divmod(state.step, steps)
                 order = np.random.default_rng([self.settings["seed"], epoch]).permutation(count)
-                batch = order[step * size : (step + 1) * size][fabric.global_rank :: fabric.world_size]
+                batch = order[step * size : (step + 1) * size]
+                batch = np.resize(batch, max(len(batch), fabric.world_size))[fabric.global_rank :: fabric.world_size]
                 for group in optimizer.param_groups:
                     group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * state.step / (epochs * steps)))
                 terms = distributed(batch)
                 optimizer.zero_grad()
                 fabric.backward(sum(terms.values()))
                 stepper.step()
+                if fabric.world_size > 1:
+                    terms = fabric.all_reduce({name: term.detach() for name, term in terms.items()}, reduce_op="mean")
                 state.count(terms, weight=min(size, count - step * size) / count, last_of_epoch=step == steps - 1)
                 state.seconds = time.monotonic() - begun
                 if fabric.is_global_zero:
                     self.progress("pre-training", epoch * count + min(count, (step + 1) * size), epochs * count)
-                due = time.monotonic() - saved >= self.checkpoint_seconds or interrupted.is_set()
+                stop = interrupted.is_set()
+                due = stop or time.monotonic() - saved >= self.checkpoint_seconds
                 if due and self.checkpoint and fabric.is_global_zero:
                     state.save(self.checkpoint)
                     saved = time.monotonic()
-                if interrupted.is_set():
+                if stop:
                     raise KeyboardInterrupt
-        weights = {name: tensor.detach().cpu() for name, tensor in self.encoder.state_dict().items()}
-        return weights, Pretraining(self.settings, state.losses, state.seconds)
+        weights = {name: tensor.detach().cpu().numpy() for name, tensor in encoder.state_dict().items()}
+        return weights, state.losses, state.seconds
 
 
 class _State:

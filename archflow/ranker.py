@@ -92,6 +92,8 @@ class Ranker:
         labels = check_labels(archs, accuracy, "labels")
         if validation is not None:
             check_labels(*validation, "validation labels")
+            self.encoder.prepare(validation[0])
+        self.encoder.prepare(archs)
         device, settings = resolve_device(self.device), self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings["seed"])
@@ -112,6 +114,8 @@ class Ranker:
                 optimizer.step()
                 total += loss.item()
             self.losses.append(total / len(batches))
+            if not np.isfinite(total):
+                raise ValueError(f"fine-tuning diverged in epoch {epoch + 1}; try a smaller lr")
             if validation is not None:
                 tau = kendall_tau(validation[1], model.scores(validation[0]))
                 self.validation_taus.append(tau)

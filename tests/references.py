@@ -1,4 +1,4 @@
-"""Plain, slow, obviously right versions of what archflow does fast. The fast paths are tested and timed against them."""
+"""Plain, slow, obviously right versions of what archflow does fast; the fast paths are tested against them."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ def renumber(graph, rng):
     names, edges = graph
     number = rng.permutation(len(names)).tolist()
     renamed = [names[number.index(node)] for node in range(len(names))]
-    return renamed, [(number[source], number[target]) for source, target in rng.permutation(edges or np.empty((0, 2), int))]
+    shuffled = [edges[index] for index in rng.permutation(len(edges))]
+    return renamed, [(number[source], number[target]) for source, target in shuffled]
 
 
 def in_order(graph):

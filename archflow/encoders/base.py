@@ -25,6 +25,9 @@ class Encoder(nn.Module):
     width: int
     settings: dict[str, Any]
 
+    def prepare(self, archs: ArchBatch) -> None:
+        """Derive once, for all minibatches that will be sliced from ``archs``, what this encoder needs of them."""
+
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:
         """The vectors of the architectures.
 

@@ -45,6 +45,10 @@ class ResGatedGCN(Encoder):
         self.own = nn.ModuleList(nn.Linear(hidden, 2 * hidden) for _ in range(layers))
         self.sent = nn.ModuleList(nn.Linear(hidden, 2 * hidden) for _ in range(layers))
 
+    def prepare(self, archs: ArchBatch) -> None:
+        """Number the distinct neighbourhoods."""
+        archs.neighbourhoods(len(self.own) - 1)
+
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
         """The encoding of every architecture; training mode and evaluation mode are the same.
 
@@ -75,7 +79,7 @@ class _GatedLayer(torch.autograd.Function):
         gates_and_values = sent.index_select(0, layer.source)
         out = (0.2 * embedded).index_select(0, layer.operation).add_(self_, alpha=0.8)
         for outputs, messages, degree in layer.groups:
-            gate, value = gates_and_values[messages].view(-1, degree, 2 * hidden).split(hidden, 2)
+            gate, value = gates_and_values[messages].view(_length(outputs), degree, 2 * hidden).split(hidden, 2)
             gate.add_(key[outputs, None]).sigmoid_()
             for nth in range(degree):
                 out[outputs].addcmul_(gate[:, nth], value[:, nth], value=0.8)
@@ -96,8 +100,8 @@ class _GatedLayer(torch.autograd.Function):
         grad_outputs[:, hidden:] = grad
         grad_messages = torch.empty_like(gates_and_values)
         for outputs, messages, degree in layer.groups:
-            gate, value = gates_and_values[messages].view(-1, degree, 2 * hidden).split(hidden, 2)
-            grad_gate, grad_value = grad_messages[messages].view(-1, degree, 2 * hidden).split(hidden, 2)
+            gate, value = gates_and_values[messages].view(_length(outputs), degree, 2 * hidden).split(hidden, 2)
+            grad_gate, grad_value = grad_messages[messages].view(_length(outputs), degree, 2 * hidden).split(hidden, 2)
             torch.mul(grad[outputs, None], gate, out=grad_value)
             torch.mul(grad_value, value, out=grad_gate).addcmul_(grad_gate, gate, value=-1)
             for nth in range(degree):
@@ -105,3 +109,7 @@ class _GatedLayer(torch.autograd.Function):
         grad_own = grad.new_zeros(ctx.inputs, 2 * hidden).index_add_(0, layer.own, grad_outputs)
         grad_sent = grad.new_zeros(ctx.inputs, 2 * hidden).index_add_(0, layer.source, grad_messages)
         return grad_embedded, grad_own, grad_sent, None
+
+
+def _length(rows: slice) -> int:
+    return int(rows.stop - rows.start)

@@ -28,8 +28,9 @@ class FGP:
 
     Attributes:
         draw: the random vectors of the flow surrogate.
-        proxy: a zero-cost proxy for each architecture that will be pre-trained on, (archs,), e.g. its parameters; NaN
-            where unknown. None leaves the ranking out, whatever ``lambda2``.
+        proxy: a zero-cost proxy for each architecture that will be pre-trained on, (archs,), e.g. its parameters, or
+            several, (archs, proxies), whose losses are averaged; NaN where unknown. None leaves the ranking out,
+            whatever ``lambda2``.
         lambda1: weight λ1 of the reconstruction; 0 leaves it out.
         lambda2: weight λ2 of the ranking; 0 leaves it out.
         alpha: α of the flow surrogate.
@@ -41,7 +42,7 @@ class FGP:
     """
 
     draw: FlowDraw
-    proxy: Float[ndarray, " archs"] | None = None
+    proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None = None
     lambda1: float = 0.5
     lambda2: float = 0.5
     alpha: float = 0.5
@@ -72,11 +73,12 @@ class FGPObjective(nn.Module):
     """FGP's loss as a function of which architectures are in the minibatch."""
 
     surrogate: Float[Tensor, "archs k"]
-    proxy: Float[Tensor, " archs"]
+    proxies: Float[Tensor, "archs proxies"]
 
     def __init__(self, task: FGP, encoder: Encoder, archs: ArchBatch) -> None:
         super().__init__()
         self.encoder, self.archs = encoder, archs
+        encoder.prepare(archs)
         self.lambda1, self.lambda2 = task.lambda1, task.lambda2 if task.proxy is not None else 0.0
         if not self.lambda1 and not self.lambda2:
             raise ValueError("FGP has nothing to learn: both the reconstruction and the proxy ranking are off")
@@ -85,8 +87,8 @@ class FGPObjective(nn.Module):
             self.register_buffer("surrogate", standardised(surrogate) if task.standardise else surrogate, False)
             self.decoder = mlp(encoder.width, task.decoder_width, surrogate.shape[1])
         if self.lambda2 and task.proxy is not None:
-            self.register_buffer("proxy", _ranks(task.proxy, len(archs)), False)
-            self.proxy_head = mlp(encoder.width, task.proxy_width, 1)
+            self.register_buffer("proxies", _ranks(task.proxy, len(archs)), False)
+            self.proxy_head = mlp(encoder.width, task.proxy_width, self.proxies.shape[1])
 
     def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
         """The weighted terms of the loss on the chosen architectures, by name; their sum is L."""
@@ -96,7 +98,9 @@ class FGPObjective(nn.Module):
         if self.lambda1:
             terms["reconstruction"] = self.lambda1 * (self.decoder(z) - self.surrogate[index]).square().sum(1).mean()
         if self.lambda2:
-            terms["proxy ranking"] = self.lambda2 * pairwise_margin_loss(self.proxy_head(z)[:, 0], self.proxy[index])
+            pairs = zip(self.proxy_head(z).unbind(1), self.proxies[index].unbind(1), strict=True)
+            losses = [pairwise_margin_loss(score, proxy) for score, proxy in pairs]
+            terms["proxy ranking"] = self.lambda2 * torch.stack(losses).mean()
         return terms
 
 
@@ -113,14 +117,16 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-def _ranks(proxy: Float[ndarray, " archs"], archs: int) -> Float[Tensor, " archs"]:
-    """Dense ranks as float32, which orders as the proxy does and cannot lose the last digits of a large number."""
-    proxy = np.asarray(proxy, dtype=float)
-    if proxy.shape != (archs,):
-        raise ValueError(f"the proxy has shape {proxy.shape}, but there are {archs:,} architectures")
-    known = ~np.isnan(proxy)
-    ranks = np.full(archs, np.nan, dtype=np.float32)
-    values, ranks[known] = np.unique(proxy[known], return_inverse=True)
-    if len(values) < 2:
-        raise ValueError("the proxy has no two different values, so it ranks nothing")
+def _ranks(proxy: Float[ndarray, archs *proxies], archs: int) -> Float[Tensor, "archs proxies"]:
+    """Dense ranks as float32, which order as the proxies do and cannot lose the last digits of a large number."""
+    columns = np.asarray(proxy, dtype=float)
+    if columns.ndim not in (1, 2) or len(columns) != archs:
+        raise ValueError(f"the proxy has shape {columns.shape}, but there are {archs:,} architectures")
+    columns = columns.reshape(archs, -1)
+    ranks = np.full(columns.shape, np.nan, dtype=np.float32)
+    for number, column in enumerate(columns.T):
+        known = ~np.isnan(column)
+        values, ranks[known, number] = np.unique(column[known], return_inverse=True)
+        if len(values) < 2:
+            raise ValueError("the proxy has no two different values, so it ranks nothing")
     return torch.from_numpy(ranks)

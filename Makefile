@@ -1,0 +1,45 @@
+# Everything sets itself up in .venv, from pinned constraints.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= $(shell nproc)
+
+.PHONY: demo test lint types browser bench clean
+
+demo: $(VENV)/demo-is-installed
+	$(BIN)/archflow demo
+
+test: lint types browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev-is-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev-is-installed
+	$(BIN)/mypy
+
+# The report is tested in a real browser where one can be had.
+browser:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null \
+			|| echo "Chromium could not be installed; the browser tests will be skipped"; \
+	else echo "no Chromium and no way to install it; the browser tests will be skipped"; fi
+
+bench: $(VENV)/dev-is-installed
+	$(BIN)/python -m bench
+
+$(VENV)/demo-is-installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[benchmarks]'
+	touch $@
+
+$(VENV)/dev-is-installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/demo-is-installed
+
+clean:
+	rm -rf $(VENV) demo

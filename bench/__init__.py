@@ -1,0 +1,1 @@
+"""How fast archflow is, each row beside a plain reference in the same run: ``python -m bench``."""

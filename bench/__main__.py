@@ -1,0 +1,49 @@
+"""Print the table, and write it to ``bench/results.json``."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from archflow.evaluate import versions
+from archflow.files import write_atomically
+from bench import encoder, flow, memory
+
+
+def main() -> None:
+    listing = Table(title=f"archflow on {torch.get_num_threads()} threads (cells per second, medians)")
+    for heading in ("what", "beside", "ours", "theirs", "ratio", "at least"):
+        listing.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
+    rows = [*flow.rows(), *encoder.rows()]
+    for row in rows:
+        mark = "" if row.ratio >= row.least else "  short"
+        listing.add_row(
+            row.what,
+            row.beside,
+            f"{row.ours:,.0f}",
+            f"{row.theirs:,.0f}",
+            f"{row.ratio:,.1f} ×{mark}",
+            f"{row.least:,.0f} ×",
+        )
+    size = memory.megabytes()
+    listing.add_row("423,624 random 7-node DAGs", "", f"{size:.1f} MB", "", "", "≤ 60 MB")
+    Console(width=130).print(listing)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    result = {
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
+        "archbatch_megabytes": size,
+        "peak_megabytes": peak,
+    }
+    write_atomically(Path(__file__).with_name("results.json"), json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""ResGatedGCN beside the field's pipeline: per-graph ``Data``, ``DataLoader``, PyTorch Geometric's convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from statistics import median
+
+import numpy as np
+import torch
+from torch_geometric.loader import DataLoader
+
+import archflow
+from archflow.encoders import encode
+from bench.measure import Row, timed
+from tests.pyg_pipeline import PyGResGatedGCN, as_data
+
+HIDDEN, LAYERS, BATCH, STEPS, ROUNDS = 128, 3, 256, 30, 5
+
+
+def rows() -> list[Row]:
+    archs = archflow.space("nasbench201").enumerate()
+    archs.neighbourhoods(LAYERS - 1)
+    torch.manual_seed(0)
+    ours = archflow.encoder("resgatedgcn", archs.vocabulary, hidden=HIDDEN, layers=LAYERS)
+    theirs = PyGResGatedGCN(len(archs.vocabulary), HIDDEN, LAYERS).load_from(ours)
+    data = [as_data(*archs.graph(index), list(archs.vocabulary)) for index in range(len(archs))]
+
+    def train(model: torch.nn.Module, batches: Iterator[object]) -> None:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        for batch in islice(batches, STEPS):
+            optimizer.zero_grad()
+            model(batch).square().mean().backward()
+            optimizer.step()
+
+    def our_batches() -> Iterator[object]:
+        order = np.random.default_rng(0).permutation(len(archs))
+        return (archs[order[start : start + BATCH]] for start in range(0, len(archs), BATCH))
+
+    @torch.no_grad()
+    def score_theirs() -> None:
+        for batch in DataLoader(data, BATCH):
+            theirs(batch)
+
+    def score_ours() -> None:
+        # A fresh batch each time, so that finding equal neighbourhoods counts.
+        encode(ours, archflow.space("nasbench201").enumerate())
+
+    figures = {name: [] for name in ("train ours", "train theirs", "score ours", "score theirs")}
+    for _ in range(ROUNDS):
+        figures["train ours"].append(STEPS * BATCH / timed(lambda: train(ours, our_batches())))
+        figures["train theirs"].append(
+            STEPS * BATCH / timed(lambda: train(theirs, iter(DataLoader(data, BATCH, shuffle=True))))
+        )
+        figures["score ours"].append(len(archs) / timed(score_ours))
+        figures["score theirs"].append(len(archs) / timed(score_theirs))
+    middle = {name: median(values) for name, values in figures.items()}
+    pipeline = "Data, DataLoader, PyG stack"
+    return [
+        Row("ResGatedGCN training steps, batch 256", pipeline, middle["train ours"], middle["train theirs"], 3),
+        Row("ResGatedGCN scoring the whole space", pipeline, middle["score ours"], middle["score theirs"], 10),
+    ]
