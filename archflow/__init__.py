@@ -8,7 +8,7 @@ from archflow.pretext.fgp import FGP
 from archflow.pretrain import pretrain
 from archflow.ranker import Ranker
 from archflow.spaces import register_space, space, spaces
-from archflow.tables import table, tables
+from archflow.tables import table
 
 __version__ = "0.1.0"
 
@@ -27,5 +27,4 @@ __all__ = [
     "space",
     "spaces",
     "table",
-    "tables",
 ]

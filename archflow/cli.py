@@ -26,7 +26,7 @@ from archflow.progress import Display
 from archflow.ranker import Ranker
 from archflow.report import Report, write_report
 from archflow.spaces import Space
-from archflow.tables import Table, table
+from archflow.tables import Table, table, tables
 from archflow.tables.files import read_table, require_format, write_table
 
 app = typer.Typer(
@@ -88,7 +88,7 @@ def spaces(
     if name is None:
         rows = [{"space": each, **_facts(archflow.space(each))} for each in archflow.spaces()]
         if as_json:
-            print(json.dumps({"spaces": rows, "tables": archflow.tables(), "encoders": archflow.encoders()}))
+            print(json.dumps({"spaces": rows, "tables": tables(), "encoders": archflow.encoders()}))
             return
         listing = RichTable()
         for heading in ("space", "architectures", "operations"):
@@ -284,7 +284,7 @@ def evaluate(
     if input is not None:
         data = _read(space, input, arch_column)
     else:
-        names = [name for name in archflow.tables() if name.split("/")[0] == space]
+        names = [name for name in tables() if name.split("/")[0] == space]
         if table_name is None and not names:
             raise ValueError(f"no published table of space '{space}'; name one with --table, or your own with --input")
         data = table(table_name or names[0])

@@ -82,16 +82,28 @@ def figures(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"])
     }
 
 
-def proxy_column(table: Table, name: str) -> Float[ndarray, " archs"] | None:
-    """A zero-cost proxy by name: "parameters" or "flops" of the space, "none", or a column of the table."""
-    if name == "none":
-        return None
-    if name in table.columns:
-        return table[name]
-    if name in ("parameters", "flops"):
-        return np.asarray(getattr(table.space, name)(table.archs), dtype=float)
-    known = ["parameters", "flops", "none", *table.columns]
-    raise ValueError(f"unknown proxy '{name}'; known: {', '.join(known)}")
+def proxy_column(table: Table, names: str) -> Float[ndarray, "archs proxies"] | None:
+    """Zero-cost proxies by their names, joined by commas.
+
+    A name is a column of the table, "parameters", "flops" or another proxy that the space knows in closed form, or
+    "closed-form" for all of those; "none" is none.
+
+    Raises:
+        ValueError: a name is unknown; the message lists the known ones.
+    """
+    space = table.space
+    columns = []
+    for name in names.replace("closed-form", ",".join(space.proxies) or "none").split(","):
+        if name in table.columns:
+            columns.append(table[name])
+        elif name in space.proxies:
+            columns.append(space.proxy(name, table.archs))
+        elif name in ("parameters", "flops"):
+            columns.append(np.asarray(getattr(space, name)(table.archs), dtype=float))
+        elif name != "none":
+            known = dict.fromkeys(["closed-form", *space.proxies, "parameters", "flops", "none", *table.columns])
+            raise ValueError(f"unknown proxy '{name}'; known: {', '.join(known)}")
+    return np.stack(columns, axis=1) if columns else None
 
 
 def evaluate(

@@ -1,19 +1,21 @@
 """FGP: reconstruct the flow surrogate, and rank by a zero-cost proxy (NeurIPS 2025, arXiv:2510.18360).
 
-    L = λ1 · mean ‖s − g(z)‖² + λ2 · pairwise margin ranking loss of a score of z on the proxy
+    L = λ1 · mean (s − g(z))² + λ2 · pairwise margin ranking loss of a score of z on the proxy
 
-with z the encoding, s the flow surrogate of the architecture, g a decoder. Both heads are thrown away afterwards.
+with z the encoding, s the flow surrogate of the architecture, g a decoder; the mean is over architectures and
+coordinates. Both heads are thrown away afterwards.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from archflow.encoders.base import Encoder
@@ -29,10 +31,13 @@ class FGP:
     Attributes:
         draw: the random vectors of the flow surrogate.
         proxy: a zero-cost proxy for each architecture that will be pre-trained on, (archs,), e.g. its parameters, or
-            several, (archs, proxies), whose losses are averaged; NaN where unknown. None leaves the ranking out,
-            whatever ``lambda2``.
+            several, (archs, proxies), whose losses are averaged; NaN where unknown. None leaves this part out, whatever
+            ``lambda2``.
         lambda1: weight λ1 of the reconstruction; 0 leaves it out.
-        lambda2: weight λ2 of the ranking; 0 leaves it out.
+        lambda2: weight λ2 of the proxies; 0 leaves them out.
+        proxy_loss: how proxies are learned. "ranking", as published: the pairwise margin ranking loss. "regression":
+            the squared error of their ranks, scaled to variance 1, which also says how far apart two architectures are.
+        margin: of the ranking loss.
         alpha: α of the flow surrogate.
         standardise: scale each coordinate of the surrogate to mean 0 and variance 1 over the architectures. With
             vectors of standard deviation 0.1 the coordinates differ by about 0.02, and the unscaled squared error
@@ -45,6 +50,8 @@ class FGP:
     proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None = None
     lambda1: float = 0.5
     lambda2: float = 0.5
+    proxy_loss: Literal["ranking", "regression"] = "ranking"
+    margin: float = 1.0
     alpha: float = 0.5
     standardise: bool = True
     decoder_width: int = 128
@@ -54,8 +61,8 @@ class FGP:
         """The encoder with its two heads and the targets of all architectures.
 
         Raises:
-            ValueError: neither part is left in, or the proxy has another length than the architectures or no two
-                different values.
+            ValueError: a weight is negative or not finite, or neither part is left in, or the proxy has another length
+                than the architectures or no two different values.
         """
         return FGPObjective(self, encoder, archs)
 
@@ -64,8 +71,9 @@ class FGP:
         return {
             "task": "fgp",
             "k": self.draw.r.numel(),
-            **{name: getattr(self, name) for name in ("lambda1", "lambda2", "alpha", "standardise")},
-            **{name: getattr(self, name) for name in ("decoder_width", "proxy_width")},
+            "proxies": 0 if self.proxy is None else int(np.atleast_2d(np.transpose(self.proxy)).shape[0]),
+            **{name: getattr(self, name) for name in ("lambda1", "lambda2", "proxy_loss", "margin", "alpha")},
+            **{name: getattr(self, name) for name in ("standardise", "decoder_width", "proxy_width")},
         }
 
 
@@ -77,17 +85,21 @@ class FGPObjective(nn.Module):
 
     def __init__(self, task: FGP, encoder: Encoder, archs: ArchBatch) -> None:
         super().__init__()
-        self.encoder, self.archs = encoder, archs
+        self.encoder, self.archs, self.task = encoder, archs, task
         encoder.prepare(archs)
+        if not (0 <= task.lambda1 < np.inf and 0 <= task.lambda2 < np.inf):
+            raise ValueError(f"lambda1 and lambda2 must be 0 or more, not {task.lambda1} and {task.lambda2}")
+        if task.proxy_loss not in ("ranking", "regression"):
+            raise ValueError(f"unknown proxy_loss '{task.proxy_loss}'; known: ranking, regression")
         self.lambda1, self.lambda2 = task.lambda1, task.lambda2 if task.proxy is not None else 0.0
         if not self.lambda1 and not self.lambda2:
-            raise ValueError("FGP has nothing to learn: both the reconstruction and the proxy ranking are off")
+            raise ValueError("FGP has nothing to learn: both the reconstruction and the proxies are off")
         if self.lambda1:
             surrogate = flow_surrogate(archs, task.draw, task.alpha).float()
             self.register_buffer("surrogate", standardised(surrogate) if task.standardise else surrogate, False)
             self.decoder = mlp(encoder.width, task.decoder_width, surrogate.shape[1])
         if self.lambda2 and task.proxy is not None:
-            self.register_buffer("proxies", _ranks(task.proxy, len(archs)), False)
+            self.register_buffer("proxies", _scaled_ranks(task.proxy, len(archs)), False)
             self.proxy_head = mlp(encoder.width, task.proxy_width, self.proxies.shape[1])
 
     def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
@@ -96,12 +108,17 @@ class FGPObjective(nn.Module):
         index = torch.from_numpy(chosen).to(z.device)
         terms = {}
         if self.lambda1:
-            terms["reconstruction"] = self.lambda1 * (self.decoder(z) - self.surrogate[index]).square().sum(1).mean()
+            terms["reconstruction"] = self.lambda1 * (self.decoder(z) - self.surrogate[index]).square().mean()
         if self.lambda2:
-            pairs = zip(self.proxy_head(z).unbind(1), self.proxies[index].unbind(1), strict=True)
-            losses = [pairwise_margin_loss(score, proxy) for score, proxy in pairs]
-            terms["proxy ranking"] = self.lambda2 * torch.stack(losses).mean()
+            terms["proxies"] = self.lambda2 * self._proxy_loss(self.proxy_head(z), self.proxies[index])
         return terms
+
+    def _proxy_loss(self, score: Float[Tensor, "batch proxies"], proxy: Float[Tensor, "batch proxies"]) -> Tensor:
+        if self.task.proxy_loss == "regression":
+            known = ~proxy.isnan()
+            return torch.where(known, score - proxy, 0).square().sum() / known.sum().clamp(min=1)
+        columns = zip(score.unbind(1), proxy.unbind(1), strict=True)
+        return torch.stack([pairwise_margin_loss(*column, margin=self.task.margin) for column in columns]).mean()
 
 
 def standardised(columns: Float[Tensor, "archs k"]) -> Float[Tensor, "archs k"]:
@@ -117,16 +134,15 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-def _ranks(proxy: Float[ndarray, archs *proxies], archs: int) -> Float[Tensor, "archs proxies"]:
-    """Dense ranks as float32, which order as the proxies do and cannot lose the last digits of a large number."""
+def _scaled_ranks(
+    proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"], archs: int
+) -> Float[Tensor, "archs proxies"]:
+    """The ranks of each proxy, equal where it is equal, scaled to mean 0 and variance 1; NaN where it is NaN."""
     columns = np.asarray(proxy, dtype=float)
     if columns.ndim not in (1, 2) or len(columns) != archs:
         raise ValueError(f"the proxy has shape {columns.shape}, but there are {archs:,} architectures")
     columns = columns.reshape(archs, -1)
-    ranks = np.full(columns.shape, np.nan, dtype=np.float32)
-    for number, column in enumerate(columns.T):
-        known = ~np.isnan(column)
-        values, ranks[known, number] = np.unique(column[known], return_inverse=True)
-        if len(values) < 2:
-            raise ValueError("the proxy has no two different values, so it ranks nothing")
-    return torch.from_numpy(ranks)
+    if any(len(np.unique(column[~np.isnan(column)])) < 2 for column in columns.T):
+        raise ValueError("a proxy has no two different values, so it ranks nothing")
+    ranks = rankdata(columns, axis=0, nan_policy="omit")
+    return torch.from_numpy(((ranks - np.nanmean(ranks, axis=0)) / np.nanstd(ranks, axis=0)).astype(np.float32))

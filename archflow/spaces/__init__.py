@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
@@ -31,6 +31,11 @@ class Space(Protocol):
     @property
     def flow_defaults(self) -> tuple[int, float]:
         """Width k and standard deviation of the flow surrogate's random vectors (METHOD, "Published")."""
+        ...
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Names of the zero-cost proxies that need no network; the default targets of pre-training. May be empty."""
         ...
 
     def __len__(self) -> int:
@@ -59,6 +64,14 @@ class Space(Protocol):
 
     def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Trainable parameters of each network."""
+        ...
+
+    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        """One of ``proxies``; the scale means nothing, only the order.
+
+        Raises:
+            ValueError: the name is none of ``proxies``.
+        """
         ...
 
     def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
+from archflow.spaces import nasbench201_signal as signal
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -37,6 +38,7 @@ class NASBench201:
     name = "nasbench201"
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (7, 0.1)
+    proxies = ("parameters", "synflow", "rectifiers", "variance", "gradient", "jacobian")
 
     def __len__(self) -> int:
         return len(OPERATIONS) ** len(CELL_EDGES)
@@ -111,6 +113,23 @@ class NASBench201:
         return (
             stem + reductions + head + conv[1] * count(archs, "nor_conv_1x1") + conv[3] * count(archs, "nor_conv_3x3")
         )
+
+    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        """One of ``proxies`` for each cell, in closed form; see :mod:`archflow.spaces.nasbench201_signal`.
+
+        Raises:
+            ValueError: the name is none of ``proxies``.
+        """
+        cells = self.operations(archs)
+        if name == "parameters":
+            return self.parameters(archs).astype(float)
+        if name == "synflow":
+            return signal.synflow(cells)
+        if name == "rectifiers":
+            return signal.rectifiers(cells).astype(float)
+        if name in signal.Signal._fields:
+            return np.asarray(getattr(signal.propagate(cells), name))
+        raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
 
     def operations(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
         """The operation of each of the cell's edges, as indices into ``OPERATIONS``, in the order of ``CELL_EDGES``.

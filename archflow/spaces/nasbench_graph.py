@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import permutations, product
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
@@ -41,6 +41,7 @@ class NASBenchGraph:
     """
 
     flow_defaults = (7, 0.1)
+    proxies: tuple[str, ...] = ()
 
     def __init__(self, name: str = "nasbench-graph", operations: Sequence[str] = OPERATIONS) -> None:
         self.name = name
@@ -126,6 +127,14 @@ class NASBenchGraph:
             ValueError: always; the message says where the sizes are.
         """
         raise ValueError(self._no_closed_form("flops"))
+
+    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        """Not known in closed form.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(self._no_closed_form(name))
 
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """The key that the benchmark's files give each network, whichever of its cells is given.

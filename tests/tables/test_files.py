@@ -231,15 +231,17 @@ def test_a_column_of_something_else_holds_no_architectures(tmp_path, ending, str
         read_table(path, SPACE)
 
 
-def test_lines_are_those_that_an_editor_counts(tmp_path):
-    """Blank lines and fields of several lines count too."""
-    path = tmp_path / "file.csv"
-    path.write_text(f'note,arch\n"two\nlines",{STRINGS[0]}\nshort,{BAD_CELL}\n')
-    with pytest.raises(ValueError, match=r"file\.csv, line 4: unknown operation"):
-        read_table(path, SPACE)
+def test_a_blank_line_of_jsonl_counts(tmp_path):
     path = tmp_path / "file.jsonl"
     path.write_text(f'{{"arch": "{STRINGS[0]}"}}\n\n{{"arch": "{BAD_CELL}"}}\n')
     with pytest.raises(ValueError, match=r"file\.jsonl, line 3: unknown operation"):
+        read_table(path, SPACE)
+
+
+def test_the_lines_of_a_field_of_several_lines_count(tmp_path):
+    path = tmp_path / "file.csv"
+    path.write_text(f'note,arch\n"two\nlines",{STRINGS[0]}\nshort,{BAD_CELL}\n')
+    with pytest.raises(ValueError, match=r"file\.csv, line 4: unknown operation"):
         read_table(path, SPACE)
 
 
