@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +18,7 @@ from archflow import evaluate as evaluation
 from archflow.demo import demo as run_demo
 from archflow.demo import titled
 from archflow.encoders import load_encoder, save_encoder
-from archflow.evaluate import figures, pretrain_fgp, proxy_column
+from archflow.evaluate import figures, pretrain_fgp, proxy_column, strict_json
 from archflow.files import require_writable
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.progress import Display
@@ -37,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Fixes everything random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, … or auto, for a GPU where there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 SpaceName = Annotated[str, typer.Option("--space", help="Name of a search space; 'archflow spaces' lists them.")]
@@ -56,10 +55,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """FGP beside plain supervised learning on all of NAS-Bench-201, from 78 trained cells."""
+    _require_output(out / "report.html")
     with Display() as progress:
         result = run_demo(out, epochs=epochs, seed=seed, device=device, progress=progress)
     if as_json:
-        print(json.dumps(result))
+        print(strict_json(result))
         return
     console = Console()
     console.print(_result_table("15,625 cells ranked from 78 trained ones", result["rows"]))
@@ -85,10 +85,14 @@ def spaces(
 ) -> None:
     """List the search spaces, or write the architectures of one to a file."""
     del device  # every verb takes it; this one computes nothing
+    if name is None and out is not None:
+        raise ValueError("name the space whose architectures are to be written")
+    if sample is not None and out is None:
+        raise ValueError("--sample needs a space and --out, the file to write to")
     if name is None:
         rows = [{"space": each, **_facts(archflow.space(each))} for each in archflow.spaces()]
         if as_json:
-            print(json.dumps({"spaces": rows, "tables": tables(), "encoders": archflow.encoders()}))
+            print(strict_json({"spaces": rows, "tables": tables(), "encoders": archflow.encoders()}))
             return
         listing = RichTable()
         for heading in ("space", "architectures", "operations"):
@@ -100,8 +104,9 @@ def spaces(
     space = archflow.space(name)
     if out is None:
         facts = {"space": name, **_facts(space)}
-        print(json.dumps(facts) if as_json else f"{name}: {facts['architectures']:,} architectures")
+        _say(as_json, facts, f"{name}: {facts['architectures']:,} architectures")
         return
+    require_format(out)
     _require_output(out)
     archs = space.enumerate() if sample is None else space.sample(sample, seed)
     columns: dict[str, Any] = {"arch": space.format(archs)}
@@ -149,7 +154,7 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pre-train an encoder on all architectures of a space, without a label."""
-    require_writable(out)
+    _require_output(out)
     data = _read(space, input, arch_column)
     torch.manual_seed(seed)
     model = archflow.encoder(encoder, data.archs.vocabulary, hidden=hidden, layers=layers)
@@ -192,7 +197,7 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Teach an encoder to rank, from a few labelled architectures."""
-    require_writable(out)
+    _require_output(out)
     if pretrained is None:
         provenance: dict[str, Any] = {"space": space or "nasbench201"}
         torch.manual_seed(seed)
@@ -223,7 +228,7 @@ def rank(
     input: Input = None,
     space: Annotated[str | None, typer.Option(help="Search space; the ranker's by default.")] = None,
     arch_column: ArchColumn = "arch",
-    top: Annotated[int | None, typer.Option(help="Only so many of the best.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only so many of the best.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet file for the ranking.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -232,6 +237,7 @@ def rank(
     """Score architectures, best first."""
     del seed  # every verb takes it; nothing here is random
     if out is not None:
+        require_format(out)
         _require_output(out)
     model = Ranker.load(ranker, device)
     data = _read(_agreed_space(space, model.provenance, ranker), input, arch_column)
@@ -242,7 +248,7 @@ def rank(
         write_table(out, {"rank": np.arange(1, len(order) + 1), "arch": strings, "score": scores[order]})
     best = [{"arch": arch, "score": float(score)} for arch, score in zip(strings, scores[order], strict=True)][:10]
     if as_json:
-        print(json.dumps({"architectures": len(data), "out": out and str(out), "best": best}))
+        print(strict_json({"architectures": len(data), "out": out and str(out), "best": best}))
         return
     for number, row in enumerate(best, start=1):
         print(f"{number:3}  {row['score']:8.4f}  {row['arch']}")
@@ -252,7 +258,7 @@ def rank(
 
 @app.command()
 def evaluate(
-    space: SpaceName = "nasbench201",
+    space: Annotated[str | None, typer.Option(help="Search space; the table's by default, or nasbench201.")] = None,
     table_name: Annotated[
         str | None, typer.Option("--table", help="A published table; the space's by default.")
     ] = None,
@@ -263,7 +269,7 @@ def evaluate(
     column: Annotated[str, typer.Option(help="Column of accuracies; the table's own by default.")] = "",
     labels: Annotated[list[float] | None, typer.Option(help="Share of the pool with labels; may be repeated.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="none or fgp; may be repeated. Both by default.")] = None,
-    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(help="How many seeds, from --seed on.")] = 3,
     permutations: Annotated[int, typer.Option(help="How many permutations for each seed.")] = 3,
     pool: Annotated[int | None, typer.Option(help="Size of the training pool; the published one by default.")] = None,
     encoder: Annotated[str, typer.Option(help="Which encoder.")] = "resgatedgcn",
@@ -276,18 +282,21 @@ def evaluate(
     finetune_epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning.")] = 500,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the runs that OUT already holds.")] = False,
     out: Annotated[Path, typer.Option(help="JSON file for every run.")] = Path("evaluate.json"),
-    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Compare pre-training with none: seeds × permutations, mean and standard deviation."""
+    _require_output(out)
     if input is not None:
-        data = _read(space, input, arch_column)
+        data = _read(space or "nasbench201", input, arch_column)
     else:
-        names = [name for name in tables() if name.split("/")[0] == space]
-        if table_name is None and not names:
-            raise ValueError(f"no published table of space '{space}'; name one with --table, or your own with --input")
-        data = table(table_name or names[0])
+        known = tables(archflow.space(space or "nasbench201").name)
+        if not table_name and not known:
+            raise ValueError(f"there is no published table of the space {space}; name your own with --input")
+        data = table(table_name or known[0])
+        if space and data.space.name != space:
+            raise ValueError(f"the table {table_name} is of the space {data.space.name}, not of {space}")
     with Display() as progress:
         result = evaluation.evaluate(
             data,
@@ -310,7 +319,7 @@ def evaluate(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(result))
+        print(strict_json(result))
         return
     Console().print(_result_table(f"{data.name}, {len(data):,} architectures", result["summary"]))
     print(f"every run: {out}")
@@ -330,7 +339,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page about a ranker and what it ranks."""
-    require_writable(out)
+    _require_output(out)
     model = Ranker.load(ranker, device)
     name = _agreed_space(space, model.provenance, ranker)
     data = table(table_name) if table_name else _read(name, input, arch_column)
@@ -373,17 +382,20 @@ def main() -> None:
         mistake = _mistake(error)
         if mistake is None:
             raise
-        print(f"archflow: {' '.join(mistake.split())}", file=sys.stderr)
+        if mistake:
+            print(f"archflow: {' '.join(mistake.split())}", file=sys.stderr)
         sys.exit(2)
     if code == 130:
-        print("archflow: interrupted; --resume goes on from what was saved", file=sys.stderr)
+        resumable = sys.argv[1:2] in (["pretrain"], ["evaluate"])
+        print("archflow: interrupted" + "; --resume goes on from what was saved" * resumable, file=sys.stderr)
     sys.exit(1 if code else 0)
 
 
 def _mistake(error: Exception) -> str | None:
-    """What the user did wrong, in one line, or None if the error is archflow's own."""
+    """What the user did wrong, or None if the error is archflow's own; empty if the help that is shown says enough."""
     if hasattr(error, "format_message"):  # a usage error of Typer's, whichever click it carries
-        return f"{error.format_message()} (see archflow --help)"
+        message: str = error.format_message()
+        return message and f"{message} (see archflow --help)"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error) if isinstance(error, ValueError | OSError | ModuleNotFoundError) else None
@@ -409,8 +421,13 @@ def _agreed_space(named: str | None, provenance: dict[str, Any], file: Path | No
 
 
 def _require_output(path: Path) -> None:
-    require_format(path)
-    require_writable(path)
+    """As :func:`require_writable`, but the error names the file that the user named."""
+    try:
+        require_writable(path)
+    except OSError as error:
+        if not error.strerror:
+            raise
+        raise OSError(f"{error.strerror}: {path} cannot be written; name another place with --out") from None
 
 
 def _facts(space: Space) -> dict[str, Any]:
@@ -418,7 +435,7 @@ def _facts(space: Space) -> dict[str, Any]:
 
 
 def _say(as_json: bool, result: dict[str, Any], line: str) -> None:
-    print(json.dumps(result) if as_json else line)
+    print(strict_json(result) if as_json else line)
 
 
 def _result_table(title: str, rows: list[dict[str, Any]]) -> RichTable:
@@ -438,7 +455,8 @@ def _result_table(title: str, rows: list[dict[str, Any]]) -> RichTable:
     for row in rows:
         cells = [row["method"], *([f"{row['labels']:.0%}", str(row["runs"])] if many_shares else [])]
         for name in ("tau", "p_at_1", "p_at_5"):
-            spread = f" ± {100 * row[f'{name}_std']:.1f}" if f"{name}_std" in row else ""
+            std = row.get(f"{name}_std")
+            spread = f" ± {100 * std:.1f}" if std is not None else ""
             cells.append(f"{100 * row[name]:.1f}{spread}")
         seconds = row["seconds"] if "seconds" in row else row["pretrain_seconds"] + row["finetune_seconds"]
         listing.add_row(*cells, f"{seconds:.0f}")

@@ -19,7 +19,7 @@ from archflow.flow import FlowDraw, flow_surrogate
 from archflow.progress import Progress, silent
 from archflow.ranker import Ranker
 from archflow.report import Report, write_report
-from archflow.tables import Table, table
+from archflow.tables import table
 
 FGP, PLAIN = "FGP", "no pre-training"
 
@@ -84,7 +84,7 @@ def demo(
     held_out = np.ones(len(data), dtype=bool)
     held_out[np.concatenate([part.labelled, part.validation])] = False
     strings = data.space.format(data.archs)
-    best = best_found(data, accuracy, scores[FGP], held_out, strings)
+    best = best_found(accuracy, scores[FGP], held_out, strings)
     k, std = data.space.flow_defaults
     surrogate = flow_surrogate(data.archs, FlowDraw.sample(len(data.space.vocabulary), k, std, seed)).numpy()
     shown = {
@@ -111,20 +111,19 @@ def demo(
 
 
 def best_found(
-    data: Table,
     accuracy: Float[ndarray, " archs"],
     score: Float[ndarray, " archs"],
     eligible: ndarray,
     strings: list[str],
     count: int = 10,
 ) -> list[dict[str, Any]]:
-    """The architectures with the highest scores among the eligible, with their true ranks in the whole table."""
-    rank = np.empty(len(data), dtype=int)
-    rank[np.argsort(-accuracy, kind="stable")] = np.arange(1, len(data) + 1)
+    """The architectures with the highest scores among the eligible, with their true ranks; equals share a rank."""
     order = np.argsort(-score, kind="stable")
     chosen = order[eligible[order]][:count]
+    ranks = 1 + (accuracy > accuracy[chosen, None]).sum(axis=1)
     return [
-        {"arch": strings[index], "accuracy": float(accuracy[index]), "true_rank": int(rank[index])} for index in chosen
+        {"arch": strings[index], "accuracy": float(accuracy[index]), "true_rank": int(rank)}
+        for index, rank in zip(chosen, ranks, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from archflow.files import require_writable, write_atomically
 from archflow.flow import FlowDraw
 from archflow.metrics import kendall_tau, precision_at
 from archflow.pretext.fgp import FGP
-from archflow.pretrain import Pretraining, pretrain
+from archflow.pretrain import Pretraining, fingerprint, pretrain
 from archflow.progress import Progress, silent
 from archflow.ranker import Ranker, check_labels
 from archflow.tables import Table
@@ -59,8 +60,8 @@ def split(count: int, pool: int, labels: float, permutation: int) -> Split:
         ValueError: fewer than two would be labelled, or fewer than two left for testing.
     """
     order = np.random.default_rng(permutation).permutation(count)
-    labelled = int(pool * labels + 1e-9)
-    if not 0 < labels <= 1 or labelled < 2 or pool + VALIDATION + 2 > count:
+    labelled = int(pool * labels + 1e-9) if 0 < labels <= 1 else 0
+    if labelled < 2 or pool + VALIDATION + 2 > count:
         raise ValueError(
             f"{labels:g} of a pool of {pool:,} out of {count:,} does not leave two labels or more, "
             f"{VALIDATION} for validation, and some for testing"
@@ -150,18 +151,23 @@ def evaluate(
         ranker_settings: keyword arguments of :class:`archflow.Ranker`.
         device: "cpu", "cuda", …, or "auto".
         out: the JSON file.
-        resume: keep the runs that ``out`` already holds, if they were made with the same settings.
+        resume: keep the runs that ``out`` already holds, if they were made with the same settings and data.
         progress: told how much is done of each phase, and of the runs.
 
     Returns:
-        What the file holds: "settings", "versions", "runs" (one dict a run) and "summary" (mean and sample standard
-        deviation of each figure, by method and share of labels).
+        What the file holds: "settings"; "versions", those of the last sitting; "summary", see :func:`summarise`; and
+        "runs", a dict a run with its figures, versions and, if it was pre-trained, all settings and losses of that.
 
     Raises:
         ValueError: an unknown method, encoder, proxy or column, NaN among the accuracies, or a table that is too small.
     """
     column = column or table.default
+    if not column:
+        raise ValueError(
+            f"--column must name the accuracies of {table.name}; it has: {', '.join(table.columns) or 'none'}"
+        )
     accuracy = check_labels(table.archs, table[column], f"labels in '{column}'")
+    methods = list(dict.fromkeys(methods))
     unknown = set(methods) - set(METHODS)
     if unknown or not methods:
         raise ValueError(f"unknown method '{', '.join(sorted(unknown))}'; known methods: {', '.join(METHODS)}")
@@ -171,10 +177,21 @@ def evaluate(
     splits = {
         (share, number): split(len(table), pool, share, number) for share in labels for number in range(permutations)
     }
+
+    def new_encoder(seed: int) -> Encoder:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return make_encoder(encoder, table.archs.vocabulary, **(encoder_settings or {}))
+
+    # With the defaults, which may differ in another version. Those of pre-training are in each run.
+    model = new_encoder(first_seed)
+    fine_tuning = Ranker(model, **(ranker_settings or {})).settings
     settings = {
         **{"table": table.name, "space": table.space.name, "column": column, "pool": pool, "proxy": proxy},
-        **{"encoder": encoder, "encoder_settings": encoder_settings or {}, "task_settings": task_settings or {}},
-        **{"pretrain_settings": pretrain_settings or {}, "ranker_settings": ranker_settings or {}},
+        "data": fingerprint(table.archs, table.columns.values()),
+        **{"encoder": encoder, "encoder_settings": model.settings, "task_settings": task_settings or {}},
+        "pretrain_settings": pretrain_settings or {},
+        "ranker_settings": {name: value for name, value in fine_tuning.items() if name != "seed"},
     }
     out = Path(out)
     require_writable(out)
@@ -183,15 +200,13 @@ def evaluate(
     proxy_values = proxy_column(table, proxy) if "fgp" in methods else None
 
     def prepare(method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = make_encoder(encoder, table.archs.vocabulary, **(encoder_settings or {}))
+        model = new_encoder(seed)
         if method == "none":
             return model, {"pretrain_seconds": 0.0}
         file = kept / f"{method}-seed{seed}.archflow"
         if resume and file.exists():
             known, provenance = load_encoder(file)
-            if provenance["evaluate"] == json.loads(json.dumps(settings)):
+            if provenance.get("evaluate") == json.loads(json.dumps(settings)):
                 return known, provenance["run"]
         outcome = pretrain_fgp(
             model, table, proxy_values, seed, dict(task_settings or {}), dict(pretrain_settings or {}), device, progress
@@ -200,7 +215,8 @@ def evaluate(
         save_encoder(model, file, evaluate=settings, run=run)
         return model, run
 
-    done = {(run["method"], run["labels"], run["seed"], run["permutation"]) for run in runs}
+    result = {"settings": settings, "versions": versions(), "summary": summarise(runs), "runs": runs}
+    done = _keys(runs)
     total = len(methods) * len(splits) * seeds
     for method in methods:
         for seed in range(first_seed, first_seed + seeds):
@@ -224,12 +240,13 @@ def evaluate(
                         "best_epoch": int(np.argmax(ranker.validation_taus)) + 1,
                         **{"finetune_seconds": fitted - begun, "predict_seconds": time.monotonic() - fitted},
                         **run,
+                        "versions": versions(),
                     }
                 )
-                result = {"settings": settings, "versions": versions(), "summary": summarise(runs), "runs": runs}
-                write_atomically(out, json.dumps(result, indent=1))
+                result["summary"] = summarise(runs)
+                write_atomically(out, strict_json(result, indent=1))
                 progress("runs", len(runs), total)
-    return {"settings": settings, "versions": versions(), "summary": summarise(runs), "runs": runs}
+    return result
 
 
 def pretrain_fgp(
@@ -244,23 +261,32 @@ def pretrain_fgp(
 ) -> Pretraining:
     """Pre-train by FGP on all architectures of a table, with the draw that belongs to the seed."""
     k, std = table.space.flow_defaults
-    draw = FlowDraw.sample(len(table.space.vocabulary), task_settings.pop("k", k), task_settings.pop("std", std), seed)
-    task = FGP(draw, proxy=proxy, **task_settings)
-    return pretrain(model, table.archs, task, seed=seed, device=device, progress=progress, **pretrain_settings)
+    k, std = task_settings.pop("k", k), task_settings.pop("std", std)
+    task = FGP(FlowDraw.sample(len(table.space.vocabulary), k, std, seed), proxy=proxy, **task_settings)
+    outcome = pretrain(model, table.archs, task, seed=seed, device=device, progress=progress, **pretrain_settings)
+    return replace(outcome, settings={**outcome.settings, "std": std})
 
 
 def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and sample standard deviation of each figure over the runs of a method and share of labels."""
+    """Mean and sample standard deviation of each figure over the runs of a method and share of labels.
+
+    One run has no deviation: it is None.
+    """
     rows = []
     for method, share in dict.fromkeys((run["method"], run["labels"]) for run in runs):
         chosen = [run for run in runs if (run["method"], run["labels"]) == (method, share)]
         row: dict[str, Any] = {"method": method, "labels": share, "runs": len(chosen)}
         for name in ("tau", "p_at_1", "p_at_5", "pretrain_seconds", "finetune_seconds"):
-            values = np.array([run[name] for run in chosen])
+            values = np.array([run[name] for run in chosen], dtype=float)
             row[name] = float(values.mean())
-            row[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            row[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else None
         rows.append(row)
     return rows
+
+
+def strict_json(value: Any, indent: int | None = None) -> str:
+    """JSON with null where Python would write NaN or Infinity, which are no JSON."""
+    return json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None), indent=indent)
 
 
 def versions() -> dict[str, str]:
@@ -278,15 +304,20 @@ def versions() -> dict[str, str]:
     }
 
 
+def _keys(runs: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    return {(run["method"], run["labels"], run["seed"], run["permutation"]) for run in runs}
+
+
 def _previous_runs(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     if not out.exists():
         return []
     try:
         found = json.loads(out.read_text())
         runs: list[dict[str, Any]] = found["runs"]
+        _keys(runs), summarise(runs)  # a KeyError if a run lacks what resuming needs
         same = found["settings"] == json.loads(json.dumps(settings))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{out} is no result of evaluate ({error}); remove it or name another file") from None
     if not same:
-        raise ValueError(f"{out} was made with other settings; name another file, or leave --resume out")
+        raise ValueError(f"{out} was made with other settings or data; name another file, or leave --resume out")
     return runs

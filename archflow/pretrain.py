@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,12 +79,13 @@ def pretrain(
         weight_decay: AdamW's.
         seed: fixes the order of the architectures and the heads' first weights.
         device: "cpu", "cuda", …, or "auto".
-        precision: Lightning Fabric's name of one, e.g. "32-true" or "bf16-mixed".
+        precision: Lightning Fabric's name of one, e.g. "32-true" or "bf16-mixed". The encoder is float32 afterwards.
         processes: with more than one, each takes a part of every minibatch (distributed data parallel).
         checkpoint: a file to which the state is written every ``checkpoint_seconds``, and when the run is interrupted.
         checkpoint_seconds: 0 writes after every step.
         resume: go on from ``checkpoint`` if it is there.
-        progress: told how many architectures have been seen.
+        progress: told how many architectures have been seen; with several processes by the first of them, to which it
+            is pickled.
 
     Raises:
         ValueError: a setting makes no sense, the device is absent, the loss is no longer finite, or the checkpoint is
@@ -95,6 +96,8 @@ def pretrain(
         raise ValueError("there is nothing to resume from without a checkpoint file")
     if epochs < 1 or batch_size < 1 or processes < 1 or not lr > 0:
         raise ValueError("epochs, batch_size, processes and lr must be above 0")
+    if precision.endswith("16-true"):  # weights would lose Adam's small steps, and a proxy's ranks above 256 merge
+        raise ValueError(f"pre-training does not work in precision {precision}; try {precision[:-5]}-mixed")
     archs.require_vocabulary(encoder.vocabulary, "the encoder's")
     settings = {
         **describe(encoder),
@@ -113,7 +116,7 @@ def pretrain(
     path = Path(checkpoint) if checkpoint else None
     loop = _Loop(encoder, archs, task, settings, path, checkpoint_seconds, resume, progress)
     weights, losses, seconds = fabric.launch(loop.run)
-    encoder.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    encoder.float().load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return Pretraining(settings, losses, seconds)
 
 
@@ -141,7 +144,8 @@ class _Loop:
         lr, decay = self.settings["lr"], self.settings["weight_decay"]
         optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, weight_decay=decay, fused=True)
         distributed, stepper = fabric.setup(objective, optimizer)
-        state = _State(objective, optimizer, {**self.settings, "data": _fingerprint(self.archs, objective)})
+        targets = [buffer.cpu().numpy() for buffer in objective.buffers()]
+        state = _State(objective, optimizer, {**self.settings, "data": fingerprint(self.archs, targets)})
         if self.resume and self.checkpoint and self.checkpoint.exists():
             state.load(self.checkpoint)
 
@@ -230,13 +234,11 @@ class _State:
         self.step, self.seconds, self.losses = progress["step"], progress["seconds"], progress["losses"]
 
 
-def _fingerprint(archs: ArchBatch, objective: nn.Module) -> str:
-    """A digest of what is trained on: the architectures and the objective's targets."""
+def fingerprint(archs: ArchBatch, columns: Iterable[ndarray]) -> str:
+    """A digest of architectures and of what is known of them."""
     digest = hashlib.sha256()
-    for array in (archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets):
+    for array in (archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets, *columns):
         digest.update(array.tobytes())
-    for buffer in objective.buffers():
-        digest.update(buffer.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -25,6 +25,7 @@ class Display:
     """Shows phases with their rate and time left on standard error, so that standard output stays clean.
 
     On a terminal one bar a phase; elsewhere a plain line when a phase begins, about every ten seconds, and at its end.
+    In a process that is spawned, which has no hold on the terminal, plain lines too.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,9 @@ class Display:
     def __exit__(self, *_: object) -> None:
         if self._bars:
             self._bars.stop()
+
+    def __reduce__(self) -> tuple[type[Display], tuple[()]]:
+        return Display, ()
 
     def __call__(self, phase: str, done: int, total: int, /) -> None:
         now = time.monotonic()

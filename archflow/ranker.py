@@ -199,7 +199,7 @@ def check_labels(archs: ArchBatch, labels: Float[ndarray, " archs"], what: str) 
         raise ValueError(f"a ranking needs at least two {what}, not {len(labels)}")
     if not np.isfinite(labels).all():
         raise ValueError(
-            f"the {what} contain NaN or infinity (the first at number {int(np.argmin(np.isfinite(labels)))})"
+            f"the {what} contain NaN or infinity (the first at number {1 + int(np.argmin(np.isfinite(labels)))})"
         )
     if (labels == labels[0]).all():
         raise ValueError(f"all {what} are equal, so there is nothing to rank")

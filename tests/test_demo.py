@@ -216,15 +216,14 @@ def test_best_found_by_hand():
     archs = SPACE.enumerate()[:6]
     strings, nothing = SPACE.format(archs), np.zeros(6)
     accuracy = np.array([90.0, 80, 95, 70, 80, 60])
-    small_table = Table("mine", SPACE, archs, {}, "")
     score = np.array([5.0, 6, 1, 9, 2, 2])
     eligible = np.array([True, True, True, False, True, True])
-    found = best_found(small_table, accuracy, score, eligible, strings, count=4)
+    found = best_found(accuracy, score, eligible, strings, count=4)
     assert [strings.index(cell["arch"]) for cell in found] == [1, 0, 4, 5]
     assert [cell["accuracy"] for cell in found] == [80, 90, 80, 60]
     # Equal accuracies share a rank, as they do in the report.
     assert [cell["true_rank"] for cell in found] == [3, 2, 3, 6]
-    assert len(best_found(small_table, accuracy, nothing, eligible, strings)) == 5
+    assert len(best_found(accuracy, nothing, eligible, strings)) == 5
 
 
 def test_headings_that_people_read():

@@ -67,49 +67,48 @@ class ResGatedGCN(Encoder):
 class _GatedLayer(torch.autograd.Function):
     """x ← ReLU(0.2 x⁰ + 0.8 conv(x)) from the projections of x, in few passes over the messages.
 
-    A message is touched while it is in the cache: gates take the place of the queries, and outputs that hear equally
-    many messages are summed as one dense array, which needs no scatter.
+    Outputs that hear equally many messages are taken some at a time: their messages stay in the cache, gates take the
+    place of the queries, and the sum over messages is a sum of dense arrays, which needs no scatter.
     """
 
     @staticmethod
     def forward(ctx: Any, embedded: Tensor, own: Tensor, sent: Tensor, layer: Layer) -> Tensor:
         """``embedded`` (operations, hidden), ``own`` and ``sent`` (inputs, 2 hidden) to (outputs, hidden)."""
         hidden = embedded.shape[1]
-        key, self_ = own.index_select(0, layer.own).split(hidden, 1)
-        gates_and_values = sent.index_select(0, layer.source)
-        out = (0.2 * embedded).index_select(0, layer.operation).add_(self_, alpha=0.8)
-        for outputs, messages, degree in layer.groups:
-            gate, value = gates_and_values[messages].view(_length(outputs), degree, 2 * hidden).split(hidden, 2)
-            gate.add_(key[outputs, None]).sigmoid_()
-            for nth in range(degree):
-                out[outputs].addcmul_(gate[:, nth], value[:, nth], value=0.8)
+        out = (0.2 * embedded).index_select(0, layer.operation)
+        kept = []
+        for group in layer.groups:
+            key, self_ = own.index_select(0, layer.own[group.outputs]).split(hidden, 1)
+            received = sent.index_select(0, layer.source[group.messages]).view(*group.shape, 2 * hidden)
+            gate, value = received.split(hidden, 2)
+            gate.add_(key[:, None]).sigmoid_()
+            part = out[group.outputs].add_(self_, alpha=0.8)
+            for nth in range(group.degree):
+                part.addcmul_(gate[:, nth], value[:, nth], value=0.8)
+            if ctx.needs_input_grad[1]:
+                kept.append(received)
         out.relu_()
-        ctx.save_for_backward(gates_and_values, out)
+        ctx.save_for_backward(out, *kept)
         ctx.layer, ctx.operations, ctx.inputs = layer, len(embedded), len(own)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """Gradients of ``embedded``, ``own`` and ``sent``."""
-        gates_and_values, out = ctx.saved_tensors
+        out, *kept = ctx.saved_tensors
         layer, hidden = ctx.layer, out.shape[1]
         grad = grad_out * (out > 0)
         grad_embedded = grad.new_zeros(ctx.operations, hidden).index_add_(0, layer.operation, grad, alpha=0.2)
         grad *= 0.8
-        grad_outputs = grad.new_zeros(len(out), 2 * hidden)
-        grad_outputs[:, hidden:] = grad
-        grad_messages = torch.empty_like(gates_and_values)
-        for outputs, messages, degree in layer.groups:
-            gate, value = gates_and_values[messages].view(_length(outputs), degree, 2 * hidden).split(hidden, 2)
-            grad_gate, grad_value = grad_messages[messages].view(_length(outputs), degree, 2 * hidden).split(hidden, 2)
-            torch.mul(grad[outputs, None], gate, out=grad_value)
+        grad_own, grad_sent = grad.new_zeros(2, ctx.inputs, 2 * hidden).unbind()
+        for group, received in zip(layer.groups, kept, strict=True):
+            grad_group = grad[group.outputs]
+            gate, value = received.split(hidden, 2)
+            grad_received = torch.empty_like(received)
+            grad_gate, grad_value = grad_received.split(hidden, 2)
+            torch.mul(grad_group[:, None], gate, out=grad_value)
             torch.mul(grad_value, value, out=grad_gate).addcmul_(grad_gate, gate, value=-1)
-            for nth in range(degree):
-                grad_outputs[outputs, :hidden] += grad_gate[:, nth]
-        grad_own = grad.new_zeros(ctx.inputs, 2 * hidden).index_add_(0, layer.own, grad_outputs)
-        grad_sent = grad.new_zeros(ctx.inputs, 2 * hidden).index_add_(0, layer.source, grad_messages)
+            grad_key_and_self = torch.cat([grad_gate.sum(1), grad_group], 1)
+            grad_own.index_add_(0, layer.own[group.outputs], grad_key_and_self)
+            grad_sent.index_add_(0, layer.source[group.messages], grad_received.view(-1, 2 * hidden))
         return grad_embedded, grad_own, grad_sent, None
-
-
-def _length(rows: slice) -> int:
-    return int(rows.stop - rows.start)

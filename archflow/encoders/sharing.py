@@ -19,6 +19,9 @@ from torch import Tensor
 
 from archflow.graphs import ArchBatch
 
+GROUP = 2048
+"""Most outputs in a group: the messages of so many fit in a processor's cache."""
+
 
 class Group(NamedTuple):
     """Outputs of a layer that hear the same number of messages: their rows, and those of their messages."""
@@ -26,6 +29,11 @@ class Group(NamedTuple):
     outputs: slice
     messages: slice
     degree: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs by messages for each."""
+        return self.outputs.stop - self.outputs.start, self.degree
 
 
 class Layer(NamedTuple):
@@ -35,7 +43,7 @@ class Layer(NamedTuple):
         own: for each output the input row of the same node; int64.
         operation: for each output the operation of its node; int64.
         source: for each message the input row that it comes from, output after output; int64.
-        groups: the outputs by the number of messages that they hear, ascending.
+        groups: the outputs by the number of messages that they hear, ascending, some at a time.
     """
 
     own: Int[Tensor, " outputs"]
@@ -90,7 +98,8 @@ def _first_of_each(classes: Int[ndarray, " nodes"]) -> tuple[Int[ndarray, " pres
 
 def _groups(starts: Int[ndarray, " outputs+1"]) -> list[Group]:
     degrees = np.diff(starts)
-    bounds = [0, *(np.flatnonzero(np.diff(degrees)) + 1).tolist(), len(degrees)]
+    changes = np.flatnonzero(np.diff(degrees)) + 1
+    bounds = np.unique(np.concatenate([np.arange(0, len(degrees), GROUP), changes, [len(degrees)]])).tolist()
     return [
         Group(slice(first, last), slice(int(starts[first]), int(starts[last])), int(degrees[first]))
         for first, last in pairwise(bounds)

@@ -26,6 +26,7 @@ class Table:
         archs: the architectures.
         columns: for each name one array with an entry an architecture; a missing number is NaN.
         default: the column of accuracies that is used where none is named, "" where there is no such column.
+        left_out: names of further columns, which hold no numbers.
     """
 
     name: str
@@ -33,13 +34,16 @@ class Table:
     archs: ArchBatch
     columns: dict[str, Shaped[ndarray, " archs"]]
     default: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __getitem__(self, column: str) -> Shaped[ndarray, " archs"]:
         """One column.
 
         Raises:
-            ValueError: there is no such column; the message lists those there are.
+            ValueError: there is no such column of numbers; the message lists those there are.
         """
+        if column in self.left_out:
+            raise ValueError(f"the column '{column}' of {self.name} is not all numbers")
         if column not in self.columns:
             raise ValueError(f"{self.name} has no column '{column}'; it has: {', '.join(self.columns) or 'none'}")
         return self.columns[column]
@@ -67,6 +71,11 @@ def table(name: str) -> Table:
     return readers[name]()
 
 
-def tables() -> list[str]:
-    """Names that :func:`table` knows."""
-    return ["nasbench201/analog", "nasbench-graph", "nasbench-graph/proteins"]
+def tables(space: str = "") -> list[str]:
+    """Names that :func:`table` knows, all or those of a space."""
+    spaces = {
+        "nasbench201/analog": "nasbench201",
+        "nasbench-graph": "nasbench-graph",
+        "nasbench-graph/proteins": "nasbench-graph-proteins",
+    }
+    return [name for name, its_space in spaces.items() if space in ("", its_space)]
