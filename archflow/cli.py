@@ -36,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+PROXY_HELP = "closed-form (all that the space knows), some of them joined by commas, a column, or none."
+
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Fixes everything random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, … or auto, for a GPU where there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -134,9 +136,9 @@ def pretrain(
     hidden: Annotated[int, typer.Option(help="Width of the encoder.")] = 128,
     layers: Annotated[int, typer.Option(help="Layers of the encoder.")] = 3,
     task: Annotated[Task, typer.Option(help="What to learn.")] = Task.fgp,
-    proxy: Annotated[str, typer.Option(help="parameters, flops, none, or a column of --input.")] = "parameters",
-    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.5,
-    lambda2: Annotated[float, typer.Option(help="Weight of the proxy ranking; 0 leaves it out.")] = 0.5,
+    proxy: Annotated[str, typer.Option(help=PROXY_HELP)] = "closed-form",
+    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.05,
+    lambda2: Annotated[float, typer.Option(help="Weight of the proxies; 0 leaves them out.")] = 0.5,
     k: Annotated[int | None, typer.Option(help="Width of the flow surrogate; the space's own by default.")] = None,
     std: Annotated[float | None, typer.Option(help="Standard deviation of its draw; the space's by default.")] = None,
     epochs: Annotated[int, typer.Option(help="Times through all architectures.")] = 200,
@@ -275,9 +277,10 @@ def evaluate(
     encoder: Annotated[str, typer.Option(help="Which encoder.")] = "resgatedgcn",
     hidden: Annotated[int, typer.Option(help="Width of the encoder.")] = 128,
     layers: Annotated[int, typer.Option(help="Layers of the encoder.")] = 3,
-    proxy: Annotated[str, typer.Option(help="parameters, flops, none, or a column of the table.")] = "parameters",
-    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.5,
-    lambda2: Annotated[float, typer.Option(help="Weight of the proxy ranking; 0 leaves it out.")] = 0.5,
+    proxy: Annotated[str, typer.Option(help=PROXY_HELP)] = "closed-form",
+    proxy_loss: Annotated[str, typer.Option(help="ranking, as published, or regression.")] = "ranking",
+    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.05,
+    lambda2: Annotated[float, typer.Option(help="Weight of the proxies; 0 leaves them out.")] = 0.5,
     epochs: Annotated[int, typer.Option(help="Epochs of pre-training.")] = 200,
     finetune_epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning.")] = 500,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the runs that OUT already holds.")] = False,
@@ -310,7 +313,7 @@ def evaluate(
             encoder=encoder,
             encoder_settings={"hidden": hidden, "layers": layers},
             proxy=proxy,
-            task_settings={"lambda1": lambda1, "lambda2": lambda2},
+            task_settings={"lambda1": lambda1, "lambda2": lambda2, "proxy_loss": proxy_loss},
             pretrain_settings={"epochs": epochs},
             ranker_settings={"epochs": finetune_epochs},
             device=device,

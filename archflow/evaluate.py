@@ -119,7 +119,7 @@ def evaluate(
     pool: int | None = None,
     encoder: str = "resgatedgcn",
     encoder_settings: dict[str, Any] | None = None,
-    proxy: str = "parameters",
+    proxy: str = "closed-form",
     task_settings: dict[str, Any] | None = None,
     pretrain_settings: dict[str, Any] | None = None,
     ranker_settings: dict[str, Any] | None = None,

@@ -8,7 +8,6 @@ exact: the same sums in the same order, done once.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,88 +18,41 @@ from torch import Tensor
 
 from archflow.graphs import ArchBatch
 
-GROUP = 2048
-"""Most outputs in a group: the messages of so many fit in a processor's cache."""
-
-
-class Group(NamedTuple):
-    """Outputs of a layer that hear the same number of messages: their rows, and those of their messages."""
-
-    outputs: slice
-    messages: slice
-    degree: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs by messages for each."""
-        return self.outputs.stop - self.outputs.start, self.degree
-
 
 class Layer(NamedTuple):
-    """What one message-passing layer computes: rows from the rows of the layer before.
+    """What one message-passing layer computes: rows from the rows of the layer before; all int64.
 
     Attributes:
-        own: for each output the input row of the same node; int64.
-        operation: for each output the operation of its node; int64.
-        source: for each message the input row that it comes from, output after output; int64.
-        groups: the outputs by the number of messages that they hear, ascending, some at a time.
+        own: for each output the input row of the same node.
+        operation: for each output the operation of its node.
+        source: for each message the input row that it comes from, output after output.
+        starts: output i hears the messages ``starts[i]:starts[i + 1]``.
     """
 
     own: Int[Tensor, " outputs"]
     operation: Int[Tensor, " outputs"]
     source: Int[Tensor, " messages"]
-    groups: list[Group]
+    starts: Int[Tensor, " outputs+1"]
+
+    @classmethod
+    def on(cls, device: torch.device, *arrays: Int[ndarray, " n"]) -> Layer:
+        """From arrays in the order of the attributes."""
+        own, operation, source, starts = (torch.from_numpy(array).to(device) for array in arrays)
+        return cls(own, operation, source, starts)
 
 
-def shared_layers(
-    archs: ArchBatch, layers: int, device: torch.device
-) -> tuple[list[Layer], Int[Tensor, " nodes"], Int[Tensor, " archs"]]:
+def shared_layers(archs: ArchBatch, layers: int, device: torch.device) -> list[Layer]:
     """The layers of a message-passing encoder over edges in both directions, equal neighbourhoods taken once.
 
-    The input rows of the first layer are the operations of the vocabulary; the outputs of the last are all nodes.
-
-    Returns:
-        The layers; for each output of the last the architecture that it belongs to; each architecture's node count.
+    The input rows of the first layer are the operations of the vocabulary; the outputs of the last are all nodes, in
+    order.
     """
-    classes = archs.neighbourhoods(layers - 1)
-    degrees = np.diff(archs.neighbours.starts)
-    row = archs.operations.astype(np.int64)
-    plan = []
-    for layer in range(layers):
-        if layer < layers - 1:
-            nodes, row_of_class = _first_of_each(classes[layer + 1])
-        else:
-            nodes, row_of_class = np.arange(len(row)), None
-        by_degree = np.argsort(degrees[nodes].astype(np.uint16), kind="stable")
-        nodes = nodes[by_degree]
-        neighbours = archs.neighbours.of(nodes)
-        plan.append(
-            Layer(
-                torch.from_numpy(row[nodes]).to(device),
-                torch.from_numpy(archs.operations[nodes].astype(np.int64)).to(device),
-                torch.from_numpy(row[neighbours.nodes]).to(device),
-                _groups(neighbours.starts),
-            )
-        )
-        if row_of_class is not None:
-            rank = np.empty_like(by_degree)
-            rank[by_degree] = np.arange(len(by_degree))
-            row = rank[row_of_class]
-    owners = torch.from_numpy(archs.owners[nodes]).to(device)
-    return plan, owners, torch.from_numpy(np.diff(archs.node_offsets)).to(device)
-
-
-def _first_of_each(classes: Int[ndarray, " nodes"]) -> tuple[Int[ndarray, " present"], Int[ndarray, " nodes"]]:
-    """One node of every class that is present, and for each node the position of its class among those."""
-    _, nodes, position = np.unique(classes, return_index=True, return_inverse=True)
-    return nodes, position
-
-
-def _groups(starts: Int[ndarray, " outputs+1"]) -> list[Group]:
-    degrees = np.diff(starts)
-    changes = np.flatnonzero(np.diff(degrees)) + 1
-    bounds = np.unique(np.concatenate([np.arange(0, len(degrees), GROUP), changes, [len(degrees)]])).tolist()
-    return [
-        Group(slice(first, last), slice(int(starts[first]), int(starts[last])), int(degrees[first]))
-        for first, last in pairwise(bounds)
-    ]
+    classes, lists = archs.neighbourhoods(layers - 1), archs.neighbours
+    operations = archs.operations.astype(np.int64)
+    row, plan = operations, []
+    for hop in range(1, layers):
+        _, nodes, next_row = np.unique(classes[hop], return_index=True, return_inverse=True)
+        heard = lists.of(nodes)
+        plan.append(Layer.on(device, row[nodes], operations[nodes], row[heard.nodes], heard.starts))
+        row = next_row
+    return [*plan, Layer.on(device, row, operations, row[lists.nodes], lists.starts)]

@@ -26,14 +26,15 @@ from archflow.metrics import pairwise_margin_loss
 
 @dataclass(frozen=True, eq=False)
 class FGP:
-    """The pre-training task; the defaults are METHOD's settings.
+    """The pre-training task.
 
     Attributes:
         draw: the random vectors of the flow surrogate.
         proxy: a zero-cost proxy for each architecture that will be pre-trained on, (archs,), e.g. its parameters, or
             several, (archs, proxies), whose losses are averaged; NaN where unknown. None leaves this part out, whatever
             ``lambda2``.
-        lambda1: weight λ1 of the reconstruction; 0 leaves it out.
+        lambda1: weight λ1 of the reconstruction; 0 leaves it out. Published is 0.5 for the unscaled surrogate; the
+            standardised one is so much larger that 0.5 crowds the proxies out.
         lambda2: weight λ2 of the proxies; 0 leaves them out.
         proxy_loss: how proxies are learned. "ranking", as published: the pairwise margin ranking loss. "regression":
             the squared error of their ranks, scaled to variance 1, which also says how far apart two architectures are.
@@ -48,7 +49,7 @@ class FGP:
 
     draw: FlowDraw
     proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None = None
-    lambda1: float = 0.5
+    lambda1: float = 0.05
     lambda2: float = 0.5
     proxy_loss: Literal["ranking", "regression"] = "ranking"
     margin: float = 1.0

@@ -179,7 +179,7 @@ def plain_classes(graphs, layers):
 @given(lists_of_graphs(max_size=6, max_nodes=10), st.integers(1, 4))
 def test_each_layer_computes_each_class_once(graphs, layers):
     archs = batch_of(graphs)
-    plan, owners, sizes = shared_layers(archs, layers, torch.device("cpu"))
+    plan = shared_layers(archs, layers, torch.device("cpu"))
     assert len(plan) == layers
     expected = [*plain_classes(graphs, layers)[:-1], len(archs.operations)]
     assert [len(layer.own) for layer in plan] == expected
@@ -188,13 +188,11 @@ def test_each_layer_computes_each_class_once(graphs, layers):
     for layer, rows in zip(plan, inputs[:-1], strict=True):
         assert layer.own.max() < rows
         assert max(layer.source.tolist(), default=0) < rows
-    assert sorted(owners.tolist()) == archs.owners.tolist()
-    assert sizes.tolist() == [len(names) for names, _ in graphs]
 
 
 def test_nasbench201_computes_its_few_classes_once():
     cells = NASBench201().enumerate()
-    plan, _, _ = shared_layers(cells, 3, torch.device("cpu"))
+    plan = shared_layers(cells, 3, torch.device("cpu"))
     assert [len(layer.own) for layer in plan] == [350, 45_500, 125_000]
 
 
@@ -202,7 +200,7 @@ def test_a_minibatch_computes_only_its_own_classes():
     cells = NASBench201().enumerate()
     cells.neighbourhoods(2)
     chosen = cells[[5, 9_000, 5, 7]]
-    plan, _, _ = shared_layers(chosen, 3, torch.device("cpu"))
+    plan = shared_layers(chosen, 3, torch.device("cpu"))
     graphs = [chosen.graph(index) for index in range(4)]
     assert [len(layer.own) for layer in plan] == [*plain_classes(graphs, 2), 32]
 

@@ -91,5 +91,5 @@ def test_every_proxy_of_the_space_is_finite_and_an_unknown_one_is_refused():
         assert values.shape == (len(ARCHS),)
         assert np.isfinite(values).all()
         assert len(np.unique(values)) > 1
-    with pytest.raises(ValueError, match="unknown proxy 'nope'.*known: parameters, synflow"):
+    with pytest.raises(ValueError, match=r"unknown proxy 'nope'.*known: parameters, synflow"):
         SPACE.proxy("nope", ARCHS)
