@@ -23,9 +23,9 @@ class PyGResGatedGCN(nn.Module):
     def load_from(self, encoder):
         """Take the weights of archflow's encoder."""
         self.embed.load_state_dict(encoder.embed.state_dict())
-        for conv, own, sent in zip(self.convs, encoder.own, encoder.sent, strict=True):
-            (key, skip), (query, value) = own.weight.chunk(2), sent.weight.chunk(2)
-            (key_bias, skip_bias), (query_bias, value_bias) = own.bias.chunk(2), sent.bias.chunk(2)
+        for conv, ours in zip(self.convs, encoder.convs, strict=True):
+            key, query, skip, value = ours.weight.chunk(4)
+            key_bias, query_bias, skip_bias, value_bias = ours.bias.chunk(4)
             conv.load_state_dict(
                 {
                     "lin_key.weight": key,

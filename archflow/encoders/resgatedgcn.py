@@ -42,13 +42,12 @@ class ResGatedGCN(Encoder):
         self.width = hidden
         self.settings = {"hidden": hidden, "layers": layers}
         self.embed = nn.Linear(len(self.vocabulary), hidden)
-        # What a node needs of itself, K and S side by side (b is the bias of S), and what it sends, Q and V.
-        self.own = nn.ModuleList(nn.Linear(hidden, 2 * hidden) for _ in range(layers))
-        self.sent = nn.ModuleList(nn.Linear(hidden, 2 * hidden) for _ in range(layers))
+        # K, Q, S and V side by side; b is the bias of S.
+        self.convs = nn.ModuleList(nn.Linear(hidden, 4 * hidden) for _ in range(layers))
 
     def prepare(self, archs: ArchBatch) -> None:
         """Number the distinct neighbourhoods."""
-        archs.neighbourhoods(len(self.own) - 1)
+        archs.neighbourhoods(len(self.convs) - 1)
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
         """The encoding of every architecture; training mode and evaluation mode are the same.
@@ -59,9 +58,9 @@ class ResGatedGCN(Encoder):
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         device = self.embed.weight.device
         x = embedded = self.embed.weight.t() + self.embed.bias
-        layers = shared_layers(archs, len(self.own), device)
-        for layer, own, sent in zip(layers, self.own, self.sent, strict=True):
-            x = gated_layer(embedded, own(x).to(x.dtype), sent(x).to(x.dtype), layer)
+        layers = shared_layers(archs, len(self.convs), device)
+        for layer, conv in zip(layers, self.convs, strict=True):
+            x = gated_layer(embedded, conv(x).to(x.dtype), layer)
         owners = torch.from_numpy(archs.owners).to(device)
         sizes = torch.from_numpy(np.diff(archs.node_offsets)).to(device)
         return x.new_zeros(len(archs), self.width).index_add(0, owners, x) / sizes[:, None]

@@ -50,7 +50,7 @@ def assert_near(found, expected, tolerance):
 def compare_with_pyg(archs, model, tolerance):
     """Outputs and the gradients of all weights, under a loss that weighs every number differently."""
     graphs = [archs.graph(index) for index in range(len(archs))]
-    plain = PyGResGatedGCN(len(archs.vocabulary), model.width, len(model.own)).to(model.embed.weight.dtype)
+    plain = PyGResGatedGCN(len(archs.vocabulary), model.width, len(model.convs)).to(model.embed.weight.dtype)
     plain.load_from(model)
     data = Batch.from_data_list([as_data(*graph, archs.vocabulary) for graph in graphs])
     data.x = data.x.to(model.embed.weight.dtype)
@@ -60,17 +60,18 @@ def compare_with_pyg(archs, model, tolerance):
     for output in (found, expected):
         (weights * output).sum().backward()
     pairs = [(model.embed.weight, plain.embed.weight.grad), (model.embed.bias, plain.embed.bias.grad)]
-    for conv, own, sent in zip(plain.convs, model.own, model.sent, strict=True):
-        key, query, value, skip = conv.lin_key, conv.lin_query, conv.lin_value, conv.lin_skip
+    for theirs, ours in zip(plain.convs, model.convs, strict=True):
+        key, query, skip, value = theirs.lin_key, theirs.lin_query, theirs.lin_skip, theirs.lin_value
         pairs += [
-            (own.weight, torch.cat([key.weight.grad, skip.weight.grad])),
-            (own.bias, torch.cat([key.bias.grad, conv.bias.grad])),
-            (sent.weight, torch.cat([query.weight.grad, value.weight.grad])),
-            (sent.bias, torch.cat([query.bias.grad, value.bias.grad])),
+            (ours.weight, torch.cat([part.weight.grad for part in (key, query, skip, value)])),
+            (ours.bias, torch.cat([key.bias.grad, query.bias.grad, theirs.bias.grad, value.bias.grad])),
         ]
     assert len(pairs) == len(list(model.parameters()))
     for parameter, gradient in pairs:
-        assert_near(parameter.grad, gradient, tolerance)
+        if gradient.dtype == torch.float64:
+            assert_near(parameter.grad, gradient, tolerance)
+        else:  # a rectifier whose input rounds to either side of 0 is a step in the gradient, so only most of it agrees
+            assert (parameter.grad - gradient).norm() <= 0.05 * gradient.norm() + 1e-4
 
 
 # Equal to PyTorch Geometric's stack
