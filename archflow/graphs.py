@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Int, Integer, Shaped, UInt64
+from numba import njit
 from numpy import ndarray
-from scipy.sparse import csr_array
 
 from archflow.files import load_tensors, save_tensors
 
@@ -43,10 +43,10 @@ class Neighbours(NamedTuple):
     nodes: Int[ndarray, " edges"]
     starts: Int[ndarray, " nodes+1"]
 
-    def of(self, chosen: Int[ndarray, " chosen"]) -> Neighbours:
-        """The lists of the chosen nodes only, in their order."""
-        edges, starts = _ragged(self.starts, chosen)
-        return Neighbours(self.nodes[edges], starts)
+    def of(self, chosen: Int[ndarray, " chosen"], names: Int[ndarray, " nodes"] | None = None) -> Neighbours:
+        """The lists of the chosen nodes only, in their order; with ``names``, those instead of the node numbers."""
+        positions, starts = _ragged(self.starts, chosen)
+        return Neighbours(_looked_up(self.nodes, positions, names), starts)
 
 
 class Generation(NamedTuple):
@@ -314,16 +314,12 @@ class ArchBatch:
     @cached_property
     def predecessors(self) -> Neighbours:
         """The nodes that each node reads from, as node numbers of the whole batch."""
-        source, target = self.edge_index
-        return Neighbours(source, _offsets(np.bincount(target, minlength=len(self.operations))))
+        return Neighbours(*_predecessors(self.edges, self.edge_offsets, self.node_offsets))
 
     @cached_property
     def successors(self) -> Neighbours:
         """The nodes that read from each node, as node numbers of the whole batch."""
-        nodes, starts = self.predecessors
-        size = len(self.operations)
-        by_source = csr_array((np.ones(len(nodes), np.int8), nodes, starts), shape=(size, size)).tocsc()
-        return Neighbours(by_source.indices.astype(np.int64), by_source.indptr.astype(np.int64))
+        return Neighbours(*_reversed(*self.predecessors))
 
     @cached_property
     def neighbours(self) -> Neighbours:
@@ -350,8 +346,7 @@ class ArchBatch:
             lists, classes = self.neighbours, self.operations
             for hop in range(hops + 1):
                 if hop:
-                    heard = np.concatenate([[np.uint64(0)], np.cumsum(_scramble(classes, 1)[lists.nodes])])
-                    keys = _scramble(classes, 2) + heard[lists.starts[1:]] - heard[lists.starts[:-1]]
+                    keys = _scramble(classes, 2) + _sums(_scramble(classes, 1), *lists)
                     classes = np.unique(keys, return_inverse=True)[1]
                 self._node_columns[f"hop{hop}"] = classes.astype(np.min_scalar_type(int(classes.max())))
         return [self._node_columns[f"hop{hop}"] for hop in range(hops + 1)]
@@ -370,13 +365,12 @@ class ArchBatch:
             Generation(slice(start, stop), slice(start, middle))
             for start, middle, stop in zip(bounds[:-1:2], bounds[1::2], bounds[2::2], strict=True)
         ]
-        predecessors, successors = self.predecessors.of(nodes), self.successors.of(nodes)
         sources_of = np.add.reduceat(is_source, self.node_offsets[:-1], dtype=np.int64)
         return Sweep(
             nodes,
             generations,
-            Neighbours(row[predecessors.nodes], predecessors.starts),
-            Neighbours(row[successors.nodes], successors.starts),
+            self.predecessors.of(nodes, row),
+            self.successors.of(nodes, row),
             Neighbours(row[is_source], _offsets(sources_of)),
         )
 
@@ -414,12 +408,61 @@ def _owner(offsets: ndarray, position: int) -> int:
     return int(np.searchsorted(offsets, position, side="right")) - 1
 
 
-def _ragged(offsets: ndarray, chosen: ndarray) -> tuple[Int[ndarray, " items"], Int[ndarray, " n+1"]]:
+@njit(cache=True)
+def _ragged(offsets: ndarray, chosen: ndarray) -> tuple[ndarray, ndarray]:
     """Positions of the items of the chosen rows, row after row, and the offsets of those rows."""
-    first = offsets[chosen]
-    counts = offsets[chosen + 1] - first
-    new = _offsets(counts)
-    return np.arange(new[-1]) + np.repeat(first - new[:-1], counts), new
+    new = np.zeros(len(chosen) + 1, np.int64)
+    for number, row in enumerate(chosen):
+        new[number + 1] = new[number] + offsets[row + 1] - offsets[row]
+    positions = np.empty(new[-1], np.int64)
+    for number, row in enumerate(chosen):
+        for item in range(new[number + 1] - new[number]):
+            positions[new[number] + item] = offsets[row] + item
+    return positions, new
+
+
+@njit(cache=True)
+def _looked_up(nodes: ndarray, positions: ndarray, names: ndarray | None) -> ndarray:
+    found = np.empty(len(positions), np.int64)
+    for number, position in enumerate(positions):
+        found[number] = nodes[position] if names is None else names[nodes[position]]
+    return found
+
+
+@njit(cache=True)
+def _sums(values: ndarray, nodes: ndarray, starts: ndarray) -> ndarray:
+    """For each list the sum of the values of its nodes, modulo 2^64."""
+    sums = np.zeros(len(starts) - 1, values.dtype)
+    for number in range(len(sums)):
+        for node in nodes[starts[number] : starts[number + 1]]:
+            sums[number] += values[node]
+    return sums
+
+
+@njit(cache=True)
+def _predecessors(edges: ndarray, edge_offsets: ndarray, node_offsets: ndarray) -> tuple[ndarray, ndarray]:
+    """The lists of :attr:`ArchBatch.predecessors`, from edges that are sorted by target."""
+    nodes, starts = np.empty(edges.shape[1], np.int64), np.zeros(node_offsets[-1] + 1, np.int64)
+    for arch in range(len(node_offsets) - 1):
+        for edge in range(edge_offsets[arch], edge_offsets[arch + 1]):
+            nodes[edge] = node_offsets[arch] + edges[0, edge]
+            starts[node_offsets[arch] + edges[1, edge] + 1] += 1
+    return nodes, np.cumsum(starts)
+
+
+@njit(cache=True)
+def _reversed(nodes: ndarray, starts: ndarray) -> tuple[ndarray, ndarray]:
+    """For each node the lists that it is in, ascending."""
+    new = np.zeros(len(starts), np.int64)
+    for node in nodes:
+        new[node + 1] += 1
+    new = np.cumsum(new)
+    free, owners = new[:-1].copy(), np.empty(len(nodes), np.int64)
+    for owner in range(len(starts) - 1):
+        for node in nodes[starts[owner] : starts[owner + 1]]:
+            owners[free[node]] = owner
+            free[node] += 1
+    return owners, new
 
 
 def _scramble(numbers: Integer[ndarray, " n"], salt: int) -> UInt64[ndarray, " n"]:

@@ -85,6 +85,6 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], path: str |
 
 
 @torch.no_grad()
-def encode(model: Encoder, archs: ArchBatch, batch_size: int = 512) -> Float[Tensor, "archs width"]:
+def encode(model: Encoder, archs: ArchBatch, batch_size: int = 3125) -> Float[Tensor, "archs width"]:
     """The vectors of any number of architectures, without gradients, some at a time so that they fit in the cache."""
     return torch.cat([model(archs[start : start + batch_size]) for start in range(0, len(archs), batch_size)])

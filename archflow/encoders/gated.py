@@ -150,12 +150,12 @@ def _backward(
 
 @njit(cache=True)
 def _by_row(rows: ndarray, count: int) -> tuple[ndarray, ndarray]:
-    """The positions of each row number, row after row, and where each row's begin."""
-    starts = np.zeros(count + 1, rows.dtype)
+    """The positions of each of ``count`` row numbers in ``rows``, row after row, and where each row's begin."""
+    starts = np.zeros(count + 1, np.int64)
     for row in rows:
         starts[row + 1] += 1
     starts = np.cumsum(starts)
-    free, positions = starts[:-1].copy(), np.empty_like(rows)
+    free, positions = starts[:-1].copy(), np.empty(len(rows), np.int64)
     for position, row in enumerate(rows):
         positions[free[row]] = position
         free[row] += 1
