@@ -191,8 +191,14 @@ def test_the_whole_path_in_a_shell(tmp_path):
     assert SPACE.format(table.archs)[0] in (tmp_path / "report.html").read_text()
 
 
+PARAMETERS = ("--proxy", "parameters")
+
+
 def test_pretrain_is_the_function_of_the_same_name(here, call):
-    assert call(*PRETRAIN, "--seed", 5, "--lambda1", 0.25, "--batch-size", 16, "--lr", 0.01, "--k", 3).code == 0
+    assert (
+        call(*PRETRAIN, "--seed", 5, "--lambda1", 0.25, "--batch-size", 16, "--lr", 0.01, "--k", 3, *PARAMETERS).code
+        == 0
+    )
     found, provenance = load_encoder("out.archflow")
     archs = read_table("cells.csv", SPACE).archs
     torch.manual_seed(5)
@@ -439,7 +445,7 @@ BAD = [
     ([*PRETRAIN, "--space", "nope"], "unknown space 'nope'"),
     ([*PRETRAIN, "--encoder", "nope"], "unknown encoder 'nope'; known encoders: resgatedgcn"),
     ([*PRETRAIN, "--task", "nope"], "nope.*fgp"),
-    ([*PRETRAIN, "--proxy", "nope"], "unknown proxy 'nope'; known: parameters, flops, none, accuracy, same"),
+    ([*PRETRAIN, "--proxy", "nope"], "unknown proxy 'nope'; known: closed-form, parameters, synflow"),
     ([*PRETRAIN, "--proxy", "same"], "no two different values"),
     ([*PRETRAIN, "--lambda1", 0, "--lambda2", 0], "nothing to learn"),
     ([*PRETRAIN, "--lambda1", -1], "lambda1"),

@@ -193,14 +193,14 @@ def test_pretraining_is_described_with_its_losses(uninterrupted):
             assert [len(curve) for curve in each["pretrain_losses"].values()] == [2, 2]
             settings = each["pretraining"]
             assert (settings["architectures"], settings["epochs"], settings["seed"]) == (300, 2, each["seed"])
-            assert (settings["k"], settings["lambda1"], settings["lambda2"]) == (7, 0.5, 0.5)
+            assert (settings["k"], settings["lambda1"], settings["lambda2"]) == (7, 0.05, 0.5)
 
 
 def test_settings_and_versions_are_kept(uninterrupted):
     result = uninterrupted[0]
     settings = result["settings"]
     assert (settings["table"], settings["space"], settings["column"]) == ("made up", "nasbench201", "accuracy")
-    assert (settings["pool"], settings["proxy"], settings["encoder"]) == (100, "parameters", "resgatedgcn")
+    assert (settings["pool"], settings["proxy"], settings["encoder"]) == (100, "closed-form", "resgatedgcn")
     assert settings["encoder_settings"] == {"hidden": 8, "layers": 2}
     versions = result["versions"]
     assert versions["archflow"] == archflow.__version__ == importlib.metadata.version("archflow")
@@ -257,7 +257,7 @@ def test_a_run_is_what_the_python_face_gives(uninterrupted):
         model = archflow.encoder("resgatedgcn", SPACE.vocabulary, hidden=8, layers=2)
         if method == "fgp":
             draw = archflow.FlowDraw.sample(7, k=7, std=0.1, seed=1)
-            task = archflow.FGP(draw, proxy=SPACE.parameters(TABLE.archs))
+            task = archflow.FGP(draw, proxy=proxy_column(TABLE, "closed-form"))
             archflow.pretrain(model, TABLE.archs, task, epochs=2, seed=1, device="cpu")
         ranker = Ranker(model, epochs=2, seed=1, device="cpu")
         validation = TABLE.archs[part.validation], accuracy[part.validation]
@@ -512,7 +512,7 @@ def test_a_full_disk_leaves_the_previous_result(finished, monkeypatch):
     [
         ({"methods": ["fgp", "magic"]}, "unknown method 'magic'; known methods: none, fgp"),
         ({"methods": []}, "known methods: none, fgp"),
-        ({"proxy": "luck"}, "unknown proxy 'luck'; known: parameters, flops, none, accuracy, noise"),
+        ({"proxy": "luck"}, "unknown proxy 'luck'; known: closed-form, parameters, .*flops, none, accuracy, noise"),
         ({"column": "luck"}, "made up has no column 'luck'; it has: accuracy, noise"),
         ({"encoder": "luck"}, "unknown encoder 'luck'; known encoders: resgatedgcn"),
         ({"encoder_settings": {"luck": 1}}, "luck"),
@@ -569,13 +569,20 @@ def test_an_unwritable_result_is_noticed_before_the_work(tmp_path, counted):
 
 
 def test_proxies_by_name():
-    assert np.array_equal(proxy_column(TABLE, "parameters"), SPACE.parameters(TABLE.archs))
-    assert np.array_equal(proxy_column(TABLE, "flops"), SPACE.flops(TABLE.archs))
-    assert np.array_equal(proxy_column(TABLE, "noise"), TABLE["noise"])
+    parameters, flops = SPACE.parameters(TABLE.archs), SPACE.flops(TABLE.archs)
+    assert np.array_equal(proxy_column(TABLE, "parameters"), parameters[:, None])
+    assert np.array_equal(proxy_column(TABLE, "flops"), flops[:, None])
+    assert np.array_equal(proxy_column(TABLE, "noise,flops"), np.stack([TABLE["noise"], flops], axis=1))
     assert proxy_column(TABLE, "none") is None
+    closed = proxy_column(TABLE, "closed-form")
+    assert np.array_equal(closed, np.stack([SPACE.proxy(name, TABLE.archs) for name in SPACE.proxies], axis=1))
+    graph_space = archflow.space("nasbench-graph")
+    assert proxy_column(Table("mine", graph_space, graph_space.sample(3), {}), "closed-form") is None
     own = replace(TABLE, columns={"parameters": TABLE["noise"]})
-    assert np.array_equal(proxy_column(own, "parameters"), TABLE["noise"])
-    with pytest.raises(ValueError, match="unknown proxy 'luck'; known: parameters, flops, none, accuracy, noise"):
+    assert np.array_equal(proxy_column(own, "parameters"), TABLE["noise"][:, None])
+    with pytest.raises(
+        ValueError, match=r"unknown proxy 'luck'; known: closed-form, parameters, .*flops, none, accuracy, noise"
+    ):
         proxy_column(TABLE, "luck")
 
 

@@ -440,7 +440,7 @@ def checkpoint(tmp_path_factory):
         ("seed was 0, is 1", {"seed": 1}),
         ("precision", {"precision": "bf16-mixed"}),
         ("settings", {"model": {"hidden": 8}}),
-        ("lambda1 was 0.5, is 0.6", {"fgp": {"lambda1": 0.6}}),
+        ("lambda1 was 0.05, is 0.6", {"fgp": {"lambda1": 0.6}}),
         ("lambda2", {"fgp": {"lambda2": 0.0}}),
         ("alpha", {"fgp": {"alpha": 0.4}}),
         ("standardise", {"fgp": {"standardise": False}}),

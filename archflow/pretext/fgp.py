@@ -118,8 +118,7 @@ class FGPObjective(nn.Module):
         if self.task.proxy_loss == "regression":
             known = ~proxy.isnan()
             return torch.where(known, score - proxy, 0).square().sum() / known.sum().clamp(min=1)
-        columns = zip(score.unbind(1), proxy.unbind(1), strict=True)
-        return torch.stack([pairwise_margin_loss(*column, margin=self.task.margin) for column in columns]).mean()
+        return pairwise_margin_loss(score.t(), proxy.t(), self.task.margin)
 
 
 def standardised(columns: Float[Tensor, "archs k"]) -> Float[Tensor, "archs k"]:

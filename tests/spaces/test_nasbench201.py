@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-import archflow.spaces
+import archflow
 from archflow.graphs import ArchBatch
 from archflow.spaces.nasbench201 import OPERATIONS, NASBench201
 from archflow.spaces.nasbench_graph import NASBenchGraph
@@ -52,7 +52,7 @@ def test_a_cell_is_the_line_graph_of_its_edges():
 
 
 def test_the_registry_returns_it():
-    assert isinstance(archflow.spaces.space("nasbench201"), NASBench201)
+    assert isinstance(archflow.space("nasbench201"), NASBench201)
     assert SPACE.vocabulary == ("input", *OPERATIONS, "output")
     assert SPACE.flow_defaults == (7, 0.1)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import archflow.spaces
+import archflow
 from archflow.graphs import ArchBatch
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.spaces.nasbench_graph import LINKS, OPERATIONS, PROTEINS_OPERATIONS, NASBenchGraph, _keys
@@ -36,8 +36,8 @@ def test_the_spaces_have_their_published_sizes():
 
 
 def test_the_registry_returns_them():
-    assert len(archflow.spaces.space("nasbench-graph")) == 26_206
-    assert len(archflow.spaces.space("nasbench-graph-proteins")) == 2_021
+    assert len(archflow.space("nasbench-graph")) == 26_206
+    assert len(archflow.space("nasbench-graph-proteins")) == 2_021
     assert SPACE.vocabulary == (
         *("input", "gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip", "output"),
     )
