@@ -3,12 +3,13 @@
     x_i ← ReLU(0.2 x⁰_i + 0.8 (S_i + Σ_j σ(K_i + Q_j) ⊙ V_j))
 
 On the CPU the sum is a compiled loop, which writes no message to memory. A gate is 1 / (1 + exp(−k) exp(−q)), so
-exponentials are taken of nodes, which are few, not of messages; k and q are held within ±40, beyond which a gate is 0
-or 1 to all digits unless they cancel.
+exponentials are taken of nodes, which are few, not of messages; k and q are held within what a product of two
+exponentials can take (±44 in float32, ±354 in float64), beyond which a gate is 0 or 1 to all digits unless they cancel.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,6 @@ from numpy import ndarray
 from torch import Tensor
 
 from archflow.encoders.sharing import Layer
-
-_LIMIT = 40.0
 
 
 def gated_layer(
@@ -50,8 +49,9 @@ class _GatedLayer(torch.autograd.Function):
     def forward(ctx: Any, embedded: Tensor, projected: Tensor, layer: Layer) -> Tensor:
         hidden = embedded.shape[1]
         embedded, projected = embedded.contiguous(), projected.contiguous()
+        limit = 0.499 * math.log(torch.finfo(projected.dtype).max)
         # Nobody else needs the projections, and neither do their own gradients.
-        projected[:, : 2 * hidden].clamp_(-_LIMIT, _LIMIT).neg_().exp_()
+        projected[:, : 2 * hidden].clamp_(-limit, limit).neg_().exp_()
         out = embedded.new_empty(len(layer.own), hidden)
         _forward(*_arrays(embedded, projected, *layer, out))
         ctx.save_for_backward(out, embedded, projected)
