@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from archflow.files import save_tensors
-from archflow.graphs import ArchBatch
+from archflow.graphs import ArchBatch, numbered
 from archflow.spaces.nasbench201 import NASBench201
 from tests.strategies import VOCABULARY, as_networkx, in_order, lists_of_graphs, random_graphs
 
@@ -566,3 +566,10 @@ def test_another_vocabulary_is_named(batch):
     with pytest.raises(ValueError, match=r"are of another space than the encoder's: .*input, .* not input, dense"):
         batch.require_vocabulary(["input", "dense"], "the encoder's")
     batch.require_vocabulary(list(VOCABULARY), "the encoder's")
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 5), min_size=1, max_size=60))
+def test_distinct_keys_are_numbered_by_first_appearance(keys):
+    numbers, firsts = numbered(np.array(keys, dtype=np.uint64))
+    assert firsts.tolist() == [keys.index(key) for key in dict.fromkeys(keys)]
+    assert numbers.tolist() == [list(dict.fromkeys(keys)).index(key) for key in keys]

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.graphs import ArchBatch
+from archflow.graphs import ArchBatch, numbered
 
 
 class Layer(NamedTuple):
@@ -51,7 +51,7 @@ def shared_layers(archs: ArchBatch, layers: int, device: torch.device) -> list[L
     operations = archs.operations.astype(np.int64)
     row, plan = operations, []
     for hop in range(1, layers):
-        _, nodes, next_row = np.unique(classes[hop], return_index=True, return_inverse=True)
+        next_row, nodes = numbered(classes[hop])
         heard = lists.of(nodes)
         plan.append(Layer.on(device, row[nodes], operations[nodes], row[heard.nodes], heard.starts))
         row = next_row
