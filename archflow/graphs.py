@@ -45,8 +45,7 @@ class Neighbours(NamedTuple):
 
     def of(self, chosen: Int[ndarray, " chosen"], names: Int[ndarray, " nodes"] | None = None) -> Neighbours:
         """The lists of the chosen nodes only, in their order; with ``names``, those instead of the node numbers."""
-        positions, starts = _ragged(self.starts, chosen)
-        return Neighbours(_looked_up(self.nodes, positions, names), starts)
+        return Neighbours(*_lists_of(self.nodes, self.starts, chosen, names))
 
 
 class Generation(NamedTuple):
@@ -324,14 +323,7 @@ class ArchBatch:
     @cached_property
     def neighbours(self) -> Neighbours:
         """Predecessors and successors of each node: the graph with edges in both directions."""
-        back, forth = self.predecessors, self.successors
-        starts = back.starts + forth.starts
-        nodes = np.empty(starts[-1], dtype=np.int64)
-        for lists, first in ((back, starts[:-1]), (forth, starts[:-1] + np.diff(back.starts))):
-            nodes[np.arange(len(lists.nodes)) + np.repeat(first - lists.starts[:-1], np.diff(lists.starts))] = (
-                lists.nodes
-            )
-        return Neighbours(nodes, starts)
+        return Neighbours(*_merged(*self.predecessors, *self.successors))
 
     def neighbourhoods(self, hops: int) -> list[Integer[ndarray, " nodes"]]:
         """For 0, 1, …, ``hops`` a class number for each node: equal where all that lies within so many edges is equal.
@@ -356,14 +348,13 @@ class ArchBatch:
         """The nodes in order of generation, with their neighbours in that numbering."""
         is_source, is_sink = (np.diff(lists.starts) == 0 for lists in (self.predecessors, self.successors))
         key = 2 * self.generations.astype(np.promote_types(self.generations.dtype, np.uint16)) + is_sink
-        nodes = np.argsort(key, kind="stable")
-        row = np.empty_like(nodes)
-        row[nodes] = np.arange(len(nodes))
         # The last generation has no inner nodes, so the keys run up to an odd number and the bounds pair up.
-        bounds = np.searchsorted(key[nodes], np.arange(int(key.max()) + 2)).tolist()
+        nodes, row, bounds = _sorted_by(key, int(key.max()) + 1)
         generations = [
             Generation(slice(start, stop), slice(start, middle))
-            for start, middle, stop in zip(bounds[:-1:2], bounds[1::2], bounds[2::2], strict=True)
+            for start, middle, stop in zip(
+                *(part.tolist() for part in (bounds[:-1:2], bounds[1::2], bounds[2::2])), strict=True
+            )
         ]
         sources_of = np.add.reduceat(is_source, self.node_offsets[:-1], dtype=np.int64)
         return Sweep(
@@ -447,11 +438,47 @@ def _ragged(offsets: ndarray, chosen: ndarray) -> tuple[ndarray, ndarray]:
 
 
 @njit(cache=True)
-def _looked_up(nodes: ndarray, positions: ndarray, names: ndarray | None) -> ndarray:
-    found = np.empty(len(positions), np.int64)
-    for number, position in enumerate(positions):
-        found[number] = nodes[position] if names is None else names[nodes[position]]
-    return found
+def _lists_of(nodes: ndarray, starts: ndarray, chosen: ndarray, names: ndarray | None) -> tuple[ndarray, ndarray]:
+    """The chosen lists end to end, by other names for their nodes if there are any, and where each begins."""
+    new = np.zeros(len(chosen) + 1, np.int64)
+    for number, row in enumerate(chosen):
+        new[number + 1] = new[number] + starts[row + 1] - starts[row]
+    found, position = np.empty(new[-1], np.int64), 0
+    for row in chosen:
+        for node in nodes[starts[row] : starts[row + 1]]:
+            found[position] = node if names is None else names[node]
+            position += 1
+    return found, new
+
+
+@njit(cache=True)
+def _merged(first: ndarray, first_starts: ndarray, second: ndarray, second_starts: ndarray) -> tuple[ndarray, ndarray]:
+    """For each node its first list, then its second."""
+    starts = first_starts + second_starts
+    nodes, position = np.empty(starts[-1], np.int64), 0
+    for number in range(len(starts) - 1):
+        for node in first[first_starts[number] : first_starts[number + 1]]:
+            nodes[position] = node
+            position += 1
+        for node in second[second_starts[number] : second_starts[number + 1]]:
+            nodes[position] = node
+            position += 1
+    return nodes, starts
+
+
+@njit(cache=True)
+def _sorted_by(keys: ndarray, count: int) -> tuple[ndarray, ndarray, ndarray]:
+    """A stable order by small keys, the place of each position in it, and where each key begins (counting sort)."""
+    bounds = np.zeros(count + 1, np.int64)
+    for key in keys:
+        bounds[key + 1] += 1
+    bounds = np.cumsum(bounds)
+    free, order, place = bounds.copy(), np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+    for position, key in enumerate(keys):
+        place[position] = free[key]
+        order[free[key]] = position
+        free[key] += 1
+    return order, place, bounds
 
 
 @njit(cache=True)
