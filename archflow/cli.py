@@ -434,7 +434,7 @@ def _require_output(path: Path) -> None:
 
 
 def _facts(space: Space) -> dict[str, Any]:
-    return {"architectures": len(space), "operations": list(space.vocabulary)}
+    return {"architectures": space.size, "operations": list(space.vocabulary)}
 
 
 def _say(as_json: bool, result: dict[str, Any], line: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
@@ -38,16 +38,29 @@ class Space(Protocol):
         """Names of the zero-cost proxies that need no network; the default targets of pre-training. May be empty."""
         ...
 
-    def __len__(self) -> int:
-        """How many architectures the space has."""
+    @property
+    def size(self) -> int | None:
+        """How many architectures the space has; None where nobody has counted them."""
         ...
 
     def enumerate(self) -> ArchBatch:
-        """Every architecture of the space, always in the same order."""
+        """Every architecture of the space, always in the same order.
+
+        Raises:
+            ValueError: the space is too large to be listed.
+        """
         ...
 
     def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different architectures, uniformly at random."""
+        """``n`` different architectures at random, uniformly where the space can be listed or counted."""
+        ...
+
+    def keys(self, archs: ArchBatch) -> Shaped[ndarray, " archs"]:
+        """A name or number of each network, equal where two architectures denote the same one.
+
+        Raises:
+            ValueError: an architecture is not of this space; the message names its index.
+        """
         ...
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:

@@ -27,6 +27,7 @@ _SKELETON = [
     *((1 + i, 7) for i, (_, target) in enumerate(CELL_EDGES) if target == 3),
 ]
 _SORTED_SKELETON = np.array(sorted(_SKELETON, key=lambda edge: edge[::-1])).T
+_DIGITS = len(OPERATIONS) ** np.arange(len(CELL_EDGES))[::-1]
 _STAGES = ((16, 32), (32, 16), (64, 8))
 """Channels and height (= width) of the feature maps in the three stages of the CIFAR-10 network."""
 _CELLS_PER_STAGE = 5
@@ -38,14 +39,12 @@ class NASBench201:
     name = "nasbench201"
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (7, 0.1)
+    size = len(OPERATIONS) ** len(CELL_EDGES)
     proxies = ("parameters", "synflow", "rectifiers", "variance", "gradient", "jacobian")
-
-    def __len__(self) -> int:
-        return len(OPERATIONS) ** len(CELL_EDGES)
 
     def enumerate(self) -> ArchBatch:
         """All 15,625 cells; the operation of the string's first edge changes slowest."""
-        return self._cells(np.arange(len(self)))
+        return self._cells(np.arange(self.size))
 
     def sample(self, n: int, seed: int = 0) -> ArchBatch:
         """``n`` different cells, uniformly at random.
@@ -53,9 +52,9 @@ class NASBench201:
         Raises:
             ValueError: ``n`` is not between 1 and 15,625.
         """
-        if not 1 <= n <= len(self):
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {len(self):,}")
-        return self._cells(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        if not 1 <= n <= self.size:
+            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
+        return self._cells(np.random.default_rng(seed).choice(self.size, n, replace=False))
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
         """Each cell with one edge, chosen at random, carrying another operation."""
@@ -131,6 +130,14 @@ class NASBench201:
             return np.asarray(getattr(signal.propagate(cells), name))
         raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
 
+    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """The position of each cell in :meth:`enumerate`; every cell is a network of its own here.
+
+        Raises:
+            ValueError: see :meth:`operations`.
+        """
+        return self.operations(archs) @ _DIGITS
+
     def operations(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
         """The operation of each of the cell's edges, as indices into ``OPERATIONS``, in the order of ``CELL_EDGES``.
 
@@ -158,8 +165,7 @@ class NASBench201:
         return ArchBatch.from_skeleton(nodes, _SKELETON, self.vocabulary)
 
     def _cells(self, numbers: Int[ndarray, " archs"]) -> ArchBatch:
-        digits = len(OPERATIONS) ** np.arange(len(CELL_EDGES))[::-1]
-        return self.from_operations(numbers[:, None] // digits % len(OPERATIONS))
+        return self.from_operations(numbers[:, None] // _DIGITS % len(OPERATIONS))
 
     def _count(self, archs: ArchBatch, operation: str) -> Int[ndarray, " archs"]:
         return (self.operations(archs) == OPERATIONS.index(operation)).sum(axis=1)

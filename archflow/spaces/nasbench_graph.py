@@ -53,7 +53,8 @@ class NASBenchGraph:
         """The space ``nasbench-graph-proteins``: 2,021 cells over a vocabulary of 7."""
         return cls("nasbench-graph-proteins", PROTEINS_OPERATIONS)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         return len(self._all_keys)
 
     def enumerate(self) -> ArchBatch:
@@ -66,8 +67,8 @@ class NASBenchGraph:
         Raises:
             ValueError: ``n`` is not between 1 and the size of the space.
         """
-        if not 1 <= n <= len(self):
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {len(self):,}")
+        if not 1 <= n <= self.size:
+            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
         return self.from_keys(np.random.default_rng(seed).choice(self._all_keys, n, replace=False))
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:

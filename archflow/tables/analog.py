@@ -56,8 +56,8 @@ def read() -> Table:
         cells = cells[:, [_ITS_EDGES.index(edge) for edge in _OUR_EDGES]]
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the analog-nasbench table: {error}") from None
-    if len(cells) != len(space) or len(np.unique(cells, axis=0)) != len(space):
-        raise ValueError(f"{path} is not the analog-nasbench table: it must hold each of {len(space):,} cells once")
+    if len(cells) != space.size or len(np.unique(cells, axis=0)) != space.size:
+        raise ValueError(f"{path} is not the analog-nasbench table: it must hold each of {space.size:,} cells once")
     order = np.lexsort(cells.T[::-1])
     columns = {name: column[order] for name, column in columns.items()}
     return Table("nasbench201/analog", space, space.from_operations(cells[order]), columns, "baseline_accuracy")

@@ -172,7 +172,7 @@ def test_a_large_space_is_drawn_in_part(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_page_of_the_whole_space_is_small(tmp_path: Path) -> None:
     space, rng = NASBench201(), np.random.default_rng(0)
-    archs, n = space.enumerate(), len(space)
+    archs, n = space.enumerate(), space.size
     scores = {name: rng.normal(size=n) for name in ("FGP", "proxy", "none")}
     report = Report("All", archs, space.format(archs), scores, rng.normal(size=n), rng.normal(size=(n, 7)), {}, [], {})
     write_report(tmp_path / "report.html", report)

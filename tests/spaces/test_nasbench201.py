@@ -33,7 +33,7 @@ def write(edges: tuple[str, ...]) -> str:
 
 
 def test_enumerate_holds_every_cell_once_in_the_order_of_its_strings(cells):
-    assert len(SPACE) == len(cells) == 15_625
+    assert SPACE.size == len(cells) == 15_625
     assert SPACE.format(cells) == [write(edges) for edges in itertools.product(OPERATIONS, repeat=6)]
     assert cells == SPACE.enumerate()
 

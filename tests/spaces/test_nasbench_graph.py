@@ -31,13 +31,13 @@ def canonical(string: str, space: NASBenchGraph = SPACE) -> str:
 
 
 def test_the_spaces_have_their_published_sizes():
-    assert len(SPACE) == len(SPACE.enumerate()) == 26_206
-    assert len(PROTEINS) == len(PROTEINS.enumerate()) == 2_021
+    assert SPACE.size == len(SPACE.enumerate()) == 26_206
+    assert PROTEINS.size == len(PROTEINS.enumerate()) == 2_021
 
 
 def test_the_registry_returns_them():
-    assert len(archflow.space("nasbench-graph")) == 26_206
-    assert len(archflow.space("nasbench-graph-proteins")) == 2_021
+    assert archflow.space("nasbench-graph").size == 26_206
+    assert archflow.space("nasbench-graph-proteins").size == 2_021
     assert SPACE.vocabulary == (
         *("input", "gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip", "output"),
     )
@@ -50,7 +50,7 @@ def test_enumerate_is_in_the_order_of_the_keys_and_repeats_nothing(space):
     keys = space.keys(space.enumerate())
     assert (np.diff(keys) > 0).all()
     assert space.enumerate() == space.from_keys(keys)
-    assert len(set(space.format(space.enumerate()))) == len(space)
+    assert len(set(space.format(space.enumerate()))) == space.size
 
 
 def test_the_smaller_space_is_the_part_of_the_larger_that_has_its_operations():
@@ -247,13 +247,13 @@ def test_sample_repeats_nothing_and_follows_its_seed(space):
     assert len(set(space.format(drawn))) == 500
     assert drawn == space.sample(500, seed=3)
     assert drawn != space.sample(500, seed=4)
-    assert set(space.format(space.sample(len(space)))) == set(space.format(space.enumerate()))
+    assert set(space.format(space.sample(space.size))) == set(space.format(space.enumerate()))
 
 
 @SPACES
 @pytest.mark.parametrize("n", [-1, 0, 26_207])
 def test_sample_refuses_a_number_it_cannot_draw(space, n):
-    with pytest.raises(ValueError, match=f"cannot draw {n} different architectures: {space.name} has {len(space):,}"):
+    with pytest.raises(ValueError, match=f"cannot draw {n} different architectures: {space.name} has {space.size:,}"):
         space.sample(n)
 
 
