@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from archflow.progress import Display
 from archflow.ranker import Ranker
 from archflow.report import Report, write_report
 from archflow.spaces import Space
-from archflow.tables import Table, table, tables
+from archflow.tables import OFFICIAL, Table, add, keep, table, tables
 from archflow.tables.files import read_table, require_format, write_table
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, … or auto, for a
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 SpaceName = Annotated[str, typer.Option("--space", help="Name of a search space; 'archflow spaces' lists them.")]
 ArchColumn = Annotated[str, typer.Option(help="Column of architectures in the space's native notation.")]
+Sample = Annotated[int | None, typer.Option(help="So many of the space at random rather than all.")]
 Input = Annotated[
     Path | None, typer.Option("--input", help="CSV, JSONL or Parquet file of architectures; else the whole space.")
 ]
@@ -77,7 +79,7 @@ def demo(
 @app.command()
 def spaces(
     name: Annotated[str | None, typer.Argument(help="One space, to list its architectures.")] = None,
-    sample: Annotated[int | None, typer.Option(help="So many at random rather than all.")] = None,
+    sample: Sample = None,
     out: Annotated[
         Path | None, typer.Option(help="Write its architectures to this CSV, JSONL or Parquet file.")
     ] = None,
@@ -100,13 +102,13 @@ def spaces(
         for heading in ("space", "architectures", "operations"):
             listing.add_column(heading, overflow="fold")
         for row in rows:
-            listing.add_row(row["space"], f"{row['architectures']:,}", ", ".join(row["operations"]))
+            listing.add_row(row["space"], _count(row["architectures"]), ", ".join(row["operations"]))
         Console().print(listing)
         return
     space = archflow.space(name)
     if out is None:
         facts = {"space": name, **_facts(space)}
-        _say(as_json, facts, f"{name}: {facts['architectures']:,} architectures")
+        _say(as_json, facts, f"{name}: {_count(facts['architectures'])} architectures")
         return
     require_format(out)
     _require_output(out)
@@ -121,6 +123,87 @@ def spaces(
     _say(as_json, {"space": name, "architectures": len(archs), "out": str(out)}, f"{len(archs):,} written to {out}")
 
 
+tables_app = typer.Typer(invoke_without_command=True)
+app.add_typer(tables_app, name="tables")
+
+
+@tables_app.callback()
+def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
+    """List the tables of trained results, add some, or write one to a file."""
+    del seed, device  # every verb takes them; nothing here is random or computed
+    if context.invoked_subcommand is not None:
+        return
+    rows = [{"table": name, "files": OFFICIAL[name].files if name in OFFICIAL else ""} for name in tables()]
+    if as_json:
+        print(strict_json({"tables": rows}))
+        return
+    listing = RichTable()
+    for heading in ("table", "made from these official files, by 'archflow tables add TABLE PATH'"):
+        listing.add_column(heading, overflow="fold")
+    for row in rows:
+        listing.add_row(row["table"], row["files"])
+    Console().print(listing)
+
+
+@tables_app.command("add")
+def add_table(
+    name: Annotated[str, typer.Argument(help="Name of an official table, or your own CSV, JSONL or Parquet file.")],
+    path: Annotated[Path | None, typer.Argument(help="The official file, archive or folder.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space of your own file.")] = None,
+    arch_column: ArchColumn = "arch",
+    column: Annotated[str, typer.Option(help="Your own file's column of accuracies, used where none is named.")] = "",
+    out: Annotated[str | None, typer.Option(help="Name for your own table; the file's name by default.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Check a file of trained results, convert it once, and keep it under a name."""
+    del seed, device
+    if path is not None:
+        if space or column or out:
+            raise ValueError("--space, --column and --out are for your own files; an official table knows its own")
+        with Display() as progress:
+            found = add(name, path, progress)
+    else:
+        if space is None:
+            raise ValueError(
+                f"name the official file too (archflow tables add {name} PATH)"
+                if name in OFFICIAL
+                else f"{name}: name the search space of your own file with --space"
+            )
+        own = read_table(name, archflow.space(space), arch_column)
+        if column:
+            own[column]  # raises if there is no such column of numbers
+        found = keep(replace(own, name=out or Path(name).stem, default=column))
+    facts = {"table": found.name, "space": found.space.name, "architectures": len(found)}
+    columns = ", ".join(found.columns) or "no columns of numbers"
+    left_out = f"; left out, as they are no numbers: {', '.join(found.left_out)}" * bool(found.left_out)
+    _say(
+        as_json,
+        {**facts, "columns": list(found.columns), "default": found.default, "left_out": list(found.left_out)},
+        f"{found.name}: {len(found):,} architectures of {found.space.name}; {columns}{left_out}",
+    )
+
+
+@tables_app.command("write")
+def write_out(
+    name: Annotated[str, typer.Argument(help="Name of a table.")],
+    out: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet file to write it to.")],
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write a table with its architectures in the space's native notation."""
+    del seed, device
+    require_format(out)
+    _require_output(out)
+    found = table(name)
+    columns = {column: values for column, values in found.columns.items() if column != "arch"}
+    write_table(out, {"arch": found.space.format(found.archs), **columns})
+    facts = {"table": name, "architectures": len(found), "out": str(out)}
+    _say(as_json, facts, f"{len(found):,} written to {out}")
+
+
 class Task(StrEnum):
     """Pre-training tasks by name."""
 
@@ -131,6 +214,7 @@ class Task(StrEnum):
 def pretrain(
     space: SpaceName = "nasbench201",
     input: Input = None,
+    sample: Sample = None,
     arch_column: ArchColumn = "arch",
     encoder: Annotated[str, typer.Option(help="Which encoder.")] = "resgatedgcn",
     hidden: Annotated[int, typer.Option(help="Width of the encoder.")] = 128,
@@ -157,7 +241,7 @@ def pretrain(
 ) -> None:
     """Pre-train an encoder on all architectures of a space, without a label."""
     _require_output(out)
-    data = _read(space, input, arch_column)
+    data = _read(space, input, arch_column, sample, seed)
     torch.manual_seed(seed)
     model = archflow.encoder(encoder, data.archs.vocabulary, hidden=hidden, layers=layers)
     chosen = {"k": k, "std": std, "lambda1": lambda1, "lambda2": lambda2}
@@ -228,6 +312,7 @@ def finetune(
 def rank(
     ranker: Annotated[Path, typer.Argument(help="Ranker from 'finetune'.")],
     input: Input = None,
+    sample: Sample = None,
     space: Annotated[str | None, typer.Option(help="Search space; the ranker's by default.")] = None,
     arch_column: ArchColumn = "arch",
     top: Annotated[int | None, typer.Option(min=1, help="Only so many of the best.")] = None,
@@ -237,12 +322,11 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Score architectures, best first."""
-    del seed  # every verb takes it; nothing here is random
     if out is not None:
         require_format(out)
         _require_output(out)
     model = Ranker.load(ranker, device)
-    data = _read(_agreed_space(space, model.provenance, ranker), input, arch_column)
+    data = _read(_agreed_space(space, model.provenance, ranker), input, arch_column, sample, seed)
     scores = model.predict(data.archs)
     order = np.argsort(-scores, kind="stable")[:top]
     strings = data.space.format(data.archs[order])
@@ -268,8 +352,12 @@ def evaluate(
         Path | None, typer.Option("--input", help="Your own file of architectures and accuracies.")
     ] = None,
     arch_column: ArchColumn = "arch",
-    column: Annotated[str, typer.Option(help="Column of accuracies; the table's own by default.")] = "",
-    labels: Annotated[list[float] | None, typer.Option(help="Share of the pool with labels; may be repeated.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column of accuracies; may be repeated; the table's own by default.")
+    ] = None,
+    labels: Annotated[
+        list[float] | None, typer.Option(help="Labelled share of the pool, or number if above 1; may be repeated.")
+    ] = None,
     method: Annotated[list[str] | None, typer.Option(help="none or fgp; may be repeated. Both by default.")] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds, from --seed on.")] = 3,
     permutations: Annotated[int, typer.Option(help="How many permutations for each seed.")] = 3,
@@ -303,7 +391,7 @@ def evaluate(
     with Display() as progress:
         result = evaluation.evaluate(
             data,
-            column,
+            column or (),
             labels=labels or [0.01],
             methods=method or evaluation.METHODS,
             seeds=seeds,
@@ -404,12 +492,14 @@ def _mistake(error: Exception) -> str | None:
     return str(error) if isinstance(error, ValueError | OSError | ModuleNotFoundError) else None
 
 
-def _read(space: str, path: Path | None, arch_column: str) -> Table:
-    """The architectures of a file, or all of the space."""
+def _read(space: str, path: Path | None, arch_column: str, sample: int | None = None, seed: int = 0) -> Table:
+    """The architectures of a file, a sample of the space, or all of it."""
     known = archflow.space(space)
+    if path is not None and sample is not None:
+        raise ValueError("--input and --sample exclude each other")
     if path is not None:
         return read_table(path, known, arch_column)
-    return Table(known.name, known, known.enumerate(), {})
+    return Table(known.name, known, known.enumerate() if sample is None else known.sample(sample, seed), {})
 
 
 def _agreed_space(named: str | None, provenance: dict[str, Any], file: Path | None) -> str:
@@ -433,6 +523,10 @@ def _require_output(path: Path) -> None:
         raise OSError(f"{error.strerror}: {path} cannot be written; name another place with --out") from None
 
 
+def _count(size: int | None) -> str:
+    return "uncounted" if size is None else f"{size:,}" if size < 10**9 else f"{size:.2g}"
+
+
 def _facts(space: Space) -> dict[str, Any]:
     return {"architectures": space.size, "operations": list(space.vocabulary)}
 
@@ -444,19 +538,22 @@ def _say(as_json: bool, result: dict[str, Any], line: str) -> None:
 def _result_table(title: str, rows: list[dict[str, Any]]) -> RichTable:
     """τ, P@1% and P@5% in hundredths, with standard deviations where there are any."""
     listing = RichTable(title=title)
-    many_shares = len({row.get("labels") for row in rows}) > 1 or "labels" in rows[0]
+    several_runs = "runs" in rows[0]
     headings = [
         "pre-training",
-        *(["labels", "runs"] if many_shares else []),
+        *(["column", "labels", "runs"] if several_runs else []),
         "τ ×100",
         "P@1% ×100",
         "P@5% ×100",
         "seconds",
     ]
     for heading in headings:
-        listing.add_column(heading, justify="left" if heading == "pre-training" else "right")
+        listing.add_column(heading, justify="left" if heading in ("pre-training", "column") else "right")
     for row in rows:
-        cells = [row["method"], *([f"{row['labels']:.0%}", str(row["runs"])] if many_shares else [])]
+        cells = [row["method"]]
+        if several_runs:
+            labels = f"{row['labels']:.3g}" if row["labels"] > 1 else f"{row['labels']:.3%}".replace(".000", "")
+            cells += [row["column"], labels, str(row["runs"])]
         for name in ("tau", "p_at_1", "p_at_5"):
             std = row.get(f"{name}_std")
             spread = f" ± {100 * std:.1f}" if std is not None else ""

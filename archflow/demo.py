@@ -54,7 +54,7 @@ def demo(
     require_writable(page)
     data = table("nasbench201/analog")
     accuracy = data[data.default]
-    part = split(len(data), default_pool(data), labels, permutation=seed)
+    part = split(len(data), default_pool(data.space.name, len(data)), labels, permutation=seed)
     validation = data.archs[part.validation], accuracy[part.validation]
 
     scores: dict[str, Float[ndarray, " archs"]] = {}

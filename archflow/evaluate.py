@@ -53,25 +53,26 @@ def split(count: int, pool: int, labels: float, permutation: int) -> Split:
     Args:
         count: architectures in the table.
         pool: how many of them are the training pool.
-        labels: the share of the pool that is labelled, above 0 and at most 1; the number is rounded down.
+        labels: how many of the pool are labelled: a share, if at most 1 (rounded down), else a number.
         permutation: 0, 1, 2, …
 
     Raises:
         ValueError: fewer than two would be labelled, or fewer than two left for testing.
     """
     order = np.random.default_rng(permutation).permutation(count)
-    labelled = int(pool * labels + 1e-9) if 0 < labels <= 1 else 0
-    if labelled < 2 or pool + VALIDATION + 2 > count:
+    share = 0 < labels <= 1
+    labelled = int(pool * labels + 1e-9) if share else int(labels) if float(labels).is_integer() else 0
+    if not 2 <= labelled <= pool or pool + VALIDATION + 2 > count:
         raise ValueError(
-            f"{labels:g} of a pool of {pool:,} out of {count:,} does not leave two labels or more, "
-            f"{VALIDATION} for validation, and some for testing"
+            f"{labels:g}{' labels out' * (not share)} of a pool of {pool:,} out of {count:,} does not leave two labels "
+            f"or more, {VALIDATION} for validation, and some for testing"
         )
     return Split(order[:labelled], order[pool : pool + VALIDATION], order[pool + VALIDATION :])
 
 
-def default_pool(table: Table) -> int:
-    """The published size of the training pool for the table's space, else half of the table."""
-    return min(_POOLS.get(table.space.name, len(table) // 2), len(table) // 2 + 1)
+def default_pool(space: str, count: int) -> int:
+    """The published size of the training pool for a space, else half of the ``count`` architectures that are known."""
+    return min(_POOLS.get(space, count // 2), count // 2 + 1)
 
 
 def figures(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"]) -> dict[str, float]:
@@ -109,7 +110,7 @@ def proxy_column(table: Table, names: str) -> Float[ndarray, "archs proxies"] | 
 
 def evaluate(
     table: Table,
-    column: str = "",
+    columns: Sequence[str] = (),
     *,
     labels: Sequence[float] = (0.01,),
     methods: Sequence[str] = METHODS,
@@ -132,12 +133,14 @@ def evaluate(
 
     For each seed the encoder is made and, for "fgp", pre-trained on all architectures of the table; for each
     permutation it is then fine-tuned and tested. Results are written after every run; pre-trained encoders are kept
-    beside them.
+    beside them. Architectures without a number in a column are pre-trained on like all others, but are neither in its
+    pool nor tested: a table may hold more architectures than were ever trained.
 
     Args:
         table: architectures with accuracies.
-        column: the accuracies' column; the table's default if empty.
-        labels: shares of the pool that are labelled.
+        columns: columns of accuracies, each evaluated by itself, from the same pre-trained encoders; the table's
+            default if empty.
+        labels: how many of the pool are labelled, each a share if at most 1, else a number.
         methods: some of ``METHODS``.
         seeds: how many seeds; a seed fixes the first weights, the flow draw and all orders.
         permutations: how many permutations, from 0.
@@ -159,23 +162,32 @@ def evaluate(
         "runs", a dict a run with its figures, versions and, if it was pre-trained, all settings and losses of that.
 
     Raises:
-        ValueError: an unknown method, encoder, proxy or column, NaN among the accuracies, or a table that is too small.
+        ValueError: an unknown method, encoder, proxy or column, infinite accuracies, or a table that is too small.
     """
-    column = column or table.default
-    if not column:
+    columns = list(dict.fromkeys(columns)) or [table.default]
+    if not all(columns):
         raise ValueError(
             f"--column must name the accuracies of {table.name}; it has: {', '.join(table.columns) or 'none'}"
         )
-    accuracy = check_labels(table.archs, table[column], f"labels in '{column}'")
+    known = {column: np.flatnonzero(~np.isnan(table[column])) for column in columns}
+    for column, rows in known.items():
+        if not len(rows):
+            raise ValueError(f"the column '{column}' of {table.name} holds no number")
+        check_labels(table.archs[rows], table[column][rows], f"labels in '{column}'")
     methods = list(dict.fromkeys(methods))
     unknown = set(methods) - set(METHODS)
     if unknown or not methods:
         raise ValueError(f"unknown method '{', '.join(sorted(unknown))}'; known methods: {', '.join(METHODS)}")
     if seeds < 1 or permutations < 1:
         raise ValueError("seeds and permutations must be at least 1")
-    pool = default_pool(table) if pool is None else pool
+    pools = {
+        column: default_pool(table.space.name, len(rows)) if pool is None else pool for column, rows in known.items()
+    }
     splits = {
-        (share, number): split(len(table), pool, share, number) for share in labels for number in range(permutations)
+        (column, share, number): Split(*(rows[part] for part in split(len(rows), pools[column], share, number)))
+        for column, rows in known.items()
+        for share in labels
+        for number in range(permutations)
     }
 
     def new_encoder(seed: int) -> Encoder:
@@ -187,7 +199,7 @@ def evaluate(
     model = new_encoder(first_seed)
     fine_tuning = Ranker(model, **(ranker_settings or {})).settings
     settings = {
-        **{"table": table.name, "space": table.space.name, "column": column, "pool": pool, "proxy": proxy},
+        **{"table": table.name, "space": table.space.name, "columns": columns, "pools": pools, "proxy": proxy},
         "data": fingerprint(table.archs, table.columns.values()),
         **{"encoder": encoder, "encoder_settings": model.settings, "task_settings": task_settings or {}},
         "pretrain_settings": pretrain_settings or {},
@@ -205,9 +217,9 @@ def evaluate(
             return model, {"pretrain_seconds": 0.0}
         file = kept / f"{method}-seed{seed}.archflow"
         if resume and file.exists():
-            known, provenance = load_encoder(file)
+            kept_model, provenance = load_encoder(file)
             if provenance.get("evaluate") == json.loads(json.dumps(settings)):
-                return known, provenance["run"]
+                return kept_model, provenance["run"]
         outcome = pretrain_fgp(
             model, table, proxy_values, seed, dict(task_settings or {}), dict(pretrain_settings or {}), device, progress
         )
@@ -220,12 +232,12 @@ def evaluate(
     total = len(methods) * len(splits) * seeds
     for method in methods:
         for seed in range(first_seed, first_seed + seeds):
-            todo = [key for key in splits if (method, key[0], seed, key[1]) not in done]
+            todo = [key for key in splits if (method, seed, *key) not in done]
             if not todo:
                 continue
             model, run = prepare(method, seed)
-            for share, number in todo:
-                part, begun = splits[share, number], time.monotonic()
+            for column, share, number in todo:
+                part, accuracy, begun = splits[column, share, number], table[column], time.monotonic()
                 ranker = Ranker(model, seed=seed, device=device, **(ranker_settings or {}))
                 validation = table.archs[part.validation], accuracy[part.validation]
                 ranker.fit(table.archs[part.labelled], accuracy[part.labelled], validation)
@@ -233,7 +245,7 @@ def evaluate(
                 score = ranker.predict(table.archs[part.test])
                 runs.append(
                     {
-                        **{"method": method, "labels": share, "seed": seed, "permutation": number},
+                        **{"method": method, "column": column, "labels": share, "seed": seed, "permutation": number},
                         **{"labelled": len(part.labelled), "tested": len(part.test)},
                         **figures(accuracy[part.test], score),
                         "validation_tau": max(ranker.validation_taus),
@@ -268,14 +280,16 @@ def pretrain_fgp(
 
 
 def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and sample standard deviation of each figure over the runs of a method and share of labels.
+    """Mean and sample standard deviation of each figure over the runs of a method, column and share of labels.
 
     One run has no deviation: it is None.
     """
     rows = []
-    for method, share in dict.fromkeys((run["method"], run["labels"]) for run in runs):
-        chosen = [run for run in runs if (run["method"], run["labels"]) == (method, share)]
-        row: dict[str, Any] = {"method": method, "labels": share, "runs": len(chosen)}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((run["method"], run["column"], run["labels"]), []).append(run)
+    for (method, column, share), chosen in groups.items():
+        row: dict[str, Any] = {"method": method, "column": column, "labels": share, "runs": len(chosen)}
         for name in ("tau", "p_at_1", "p_at_5", "pretrain_seconds", "finetune_seconds"):
             values = np.array([run[name] for run in chosen], dtype=float)
             row[name] = float(values.mean())
@@ -305,7 +319,7 @@ def versions() -> dict[str, str]:
 
 
 def _keys(runs: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
-    return {(run["method"], run["labels"], run["seed"], run["permutation"]) for run in runs}
+    return {(run["method"], run["seed"], run["column"], run["labels"], run["permutation"]) for run in runs}
 
 
 def _previous_runs(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ def require_writable(path: str | Path) -> None:
         pass
 
 
+def cache_folder() -> Path:
+    """Where archflow keeps what it made once: ``$ARCHFLOW_CACHE``, else ``~/.cache/archflow``; it may not exist yet."""
+    return Path(os.environ.get("ARCHFLOW_CACHE") or Path.home() / ".cache" / "archflow")
+
+
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], settings: dict[str, Any]) -> None:
     """Write ``tensors`` and the JSON-able ``settings`` as one file of the given ``kind`` ("archs", "ranker", …)."""
     metadata = {"archflow": kind, "settings": json.dumps(settings)}
@@ -65,6 +71,18 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated, not one of archflow's, or of another ``kind``.
     """
+    with _opened(path, kind) as (file, settings):
+        return {name: file.get_tensor(name) for name in file.keys()}, settings  # noqa: SIM118 - not a dict
+
+
+def load_settings(path: str | Path, kind: str) -> dict[str, Any]:
+    """Only the settings, which stand at the file's beginning; raises what :func:`load_tensors` does."""
+    with _opened(path, kind) as (_, settings):
+        return settings
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -75,8 +93,7 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
                 found = metadata.get("archflow")
                 what = f"it holds '{found}'" if found else "it was not written by archflow"
                 raise ValueError(f"{path} is no archflow '{kind}' file: {what}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            return tensors, json.loads(metadata["settings"])
+            yield file, json.loads(metadata["settings"])
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or no archflow file ({error})") from None
 

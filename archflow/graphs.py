@@ -203,17 +203,25 @@ class ArchBatch:
         """Read a file written by :meth:`save`; its content is validated like any other input."""
         tensors, settings = load_tensors(path, "archs")
         try:
-            operations, node_offsets, edges, edge_offsets = (tensors[name].numpy() for name in _ARRAYS)
-            return cls(operations, node_offsets, edges, edge_offsets, tuple(settings["vocabulary"]))
+            return cls.from_tensors(tensors, settings["vocabulary"])
         except KeyError as error:
             raise ValueError(f"{path} lacks {error}") from None
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, torch.Tensor], vocabulary: Sequence[str]) -> ArchBatch:
+        """From what :meth:`tensors` gives; a KeyError names an array that is missing."""
+        operations, node_offsets, edges, edge_offsets = (tensors[name].numpy() for name in _ARRAYS)
+        return cls(operations, node_offsets, edges, edge_offsets, tuple(vocabulary))
 
     # Ways out
 
     def save(self, path: str | Path) -> None:
         """Write the batch to one file, which loads without pickle."""
-        tensors = {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
-        save_tensors(path, "archs", tensors, {"vocabulary": self.vocabulary})
+        save_tensors(path, "archs", self.tensors(), {"vocabulary": self.vocabulary})
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The batch's arrays by name, for files; they share its memory."""
+        return {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
 
     def graph(self, index: int) -> Graph:
         """Architecture ``index`` as plain Python: its operations' names and its edges.
@@ -338,7 +346,7 @@ class ArchBatch:
             lists, classes = self.neighbours, self.operations
             for hop in range(hops + 1):
                 if hop:
-                    keys = _scramble(classes, 2) + _sums(_scramble(classes, 1), *lists)
+                    keys = scramble(classes, 2) + _sums(scramble(classes, 1), *lists)
                     classes, _ = numbered(keys)
                 self._node_columns[f"hop{hop}"] = classes.astype(np.min_scalar_type(int(classes.max())))
         return [self._node_columns[f"hop{hop}"] for hop in range(hops + 1)]
@@ -517,7 +525,7 @@ def _reversed(nodes: ndarray, starts: ndarray) -> tuple[ndarray, ndarray]:
     return owners, new
 
 
-def _scramble(numbers: Integer[ndarray, " n"], salt: int) -> UInt64[ndarray, " n"]:
+def scramble(numbers: Integer[ndarray, " n"], salt: int) -> UInt64[ndarray, " n"]:
     """A fixed random-looking 64-bit number for each small one (the finaliser of SplitMix64)."""
     x = (numbers.astype(np.uint64) + np.uint64(salt << 60)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -3,7 +3,6 @@ import json
 import platform
 import statistics
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +54,11 @@ def key(run):
     return run["method"], run["labels"], run["seed"], run["permutation"]
 
 
+def of_column(result, column):
+    """The figures of one column's runs, in the order of their keys."""
+    return {key(run): run["tau"] for run in result["runs"] if run["column"] == column}
+
+
 def values_of(tree, name):
     """All values that stand under a name anywhere in nested dicts and lists."""
     if isinstance(tree, dict):
@@ -92,7 +96,7 @@ def analog():
 @pytest.mark.parametrize(("labels", "labelled"), [(0.01, 78), (0.05, 390), (0.1, 781)])
 @pytest.mark.parametrize("permutation", [0, 1, 2])
 def test_the_published_splits_of_nasbench201(analog, labels, labelled, permutation):
-    pool = default_pool(analog)
+    pool = default_pool("nasbench201", len(analog))
     part = split(len(analog), pool, labels, permutation)
     assert pool == 7_813
     assert (len(part.labelled), len(part.validation), len(part.test)) == (labelled, 40, 15_625 - 7_813 - 40)
@@ -106,15 +110,14 @@ def test_the_published_splits_of_nasbench201(analog, labels, labelled, permutati
 
 @pytest.mark.parametrize(("name", "count", "pool", "labelled"), [("nasbench101", 423_624, 7_290, (72, 364, 729))])
 def test_the_published_pools_of_other_spaces(name, count, pool, labelled):
-    table = Table(name, SimpleNamespace(name=name), range(count), {})
-    assert default_pool(table) == pool
+    assert default_pool(name, count) == pool
     assert tuple(len(split(count, pool, share, 0).labelled) for share in (0.01, 0.05, 0.1)) == labelled
 
 
 @pytest.mark.parametrize(("count", "most"), [(300, 151), (85, 43)])
 def test_the_pool_of_a_small_table_leaves_something_to_test(count, most):
-    assert 2 <= default_pool(made_up_table(count)) <= most
-    assert len(split(count, default_pool(made_up_table(count)), 0.5, 0).test) >= 2
+    assert 2 <= default_pool("nasbench201", count) <= most
+    assert len(split(count, default_pool("nasbench201", count), 0.5, 0).test) >= 2
 
 
 def test_more_labels_contain_the_fewer_and_the_rest_stays():
@@ -199,8 +202,12 @@ def test_pretraining_is_described_with_its_losses(uninterrupted):
 def test_settings_and_versions_are_kept(uninterrupted):
     result = uninterrupted[0]
     settings = result["settings"]
-    assert (settings["table"], settings["space"], settings["column"]) == ("made up", "nasbench201", "accuracy")
-    assert (settings["pool"], settings["proxy"], settings["encoder"]) == (100, "closed-form", "resgatedgcn")
+    assert (settings["table"], settings["space"], settings["columns"]) == ("made up", "nasbench201", ["accuracy"])
+    assert (settings["pools"], settings["proxy"], settings["encoder"]) == (
+        {"accuracy": 100},
+        "closed-form",
+        "resgatedgcn",
+    )
     assert settings["encoder_settings"] == {"hidden": 8, "layers": 2}
     versions = result["versions"]
     assert versions["archflow"] == archflow.__version__ == importlib.metadata.version("archflow")
@@ -238,9 +245,10 @@ def test_the_summary_is_the_plain_mean_and_the_sample_deviation(uninterrupted):
 def test_a_summary_by_hand():
     seconds = {"pretrain_seconds": 1.0, "finetune_seconds": 2.0}
     runs = [
-        {"method": "none", "labels": 0.01, "tau": tau, "p_at_1": 0.0, "p_at_5": 0.5, **seconds} for tau in (0.1, 0.4)
+        {"method": "none", "column": "a", "labels": 0.01, "tau": tau, "p_at_1": 0.0, "p_at_5": 0.5, **seconds}
+        for tau in (0.1, 0.4)
     ]
-    runs.append({"method": "fgp", "labels": 0.01, "tau": 0.9, "p_at_1": 1.0, "p_at_5": 1.0, **seconds})
+    runs.append({"method": "fgp", "column": "a", "labels": 0.01, "tau": 0.9, "p_at_1": 1.0, "p_at_5": 1.0, **seconds})
     none, fgp = summarise(runs)
     assert (none["method"], none["runs"], none["tau"]) == ("none", 2, 0.25)
     assert none["tau_std"] == pytest.approx(0.3 / np.sqrt(2))
@@ -427,7 +435,7 @@ def test_a_result_may_be_widened(finished, counted):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"column": "noise"},
+        {"columns": ["noise"]},
         {"pool": 110},
         {"proxy": "flops"},
         {"encoder_settings": {"hidden": 16, "layers": 2}},
@@ -513,7 +521,7 @@ def test_a_full_disk_leaves_the_previous_result(finished, monkeypatch):
         ({"methods": ["fgp", "magic"]}, "unknown method 'magic'; known methods: none, fgp"),
         ({"methods": []}, "known methods: none, fgp"),
         ({"proxy": "luck"}, "unknown proxy 'luck'; known: closed-form, parameters, .*flops, none, accuracy, noise"),
-        ({"column": "luck"}, "made up has no column 'luck'; it has: accuracy, noise"),
+        ({"columns": ["luck"]}, "made up has no column 'luck'; it has: accuracy, noise"),
         ({"encoder": "luck"}, "unknown encoder 'luck'; known encoders: resgatedgcn"),
         ({"encoder_settings": {"luck": 1}}, "luck"),
         ({"seeds": 0}, "seeds"),
@@ -542,12 +550,12 @@ def test_a_table_without_a_default_column_needs_one_to_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("accuracy", "reason"),
     [
-        (np.where(np.arange(300) == 7, np.nan, TABLE["accuracy"]), "NaN"),
+        (np.full(300, np.nan), "holds no number"),
         (np.where(np.arange(300) == 7, np.inf, TABLE["accuracy"]), "infinity"),
         (np.ones(300), "equal"),
         (TABLE["accuracy"][:-1], "299"),
     ],
-    ids=["NaN", "infinity", "equal", "short"],
+    ids=["nothing", "infinity", "equal", "short"],
 )
 def test_accuracies_that_cannot_teach(tmp_path, accuracy, reason):
     with pytest.raises(ValueError, match=rf"'accuracy'.*{reason}|{reason}.*'accuracy'"):
@@ -563,6 +571,47 @@ def test_an_unwritable_result_is_noticed_before_the_work(tmp_path, counted):
         run(tmp_path)
     assert counted == {"pretrain": 0, "fit": 0}
     assert (tmp_path / "file").read_text() == "text"
+
+
+# Several columns, and architectures that nobody trained
+
+
+def test_several_columns_share_the_pre_trained_encoders(tmp_path, counted, uninterrupted):
+    both = run(tmp_path / "both.json", columns=["accuracy", "noise"])
+    assert counted == {"pretrain": 2, "fit": 2 * RUNS}
+    assert both["settings"]["columns"] == ["accuracy", "noise"]
+    assert of_column(both, "accuracy") == of_column(uninterrupted[0], "accuracy")
+    assert [(row["method"], row["column"], row["labels"], row["runs"]) for row in both["summary"]] == [
+        (method, column, share, 4)
+        for method in ("none", "fgp")
+        for column in ("accuracy", "noise")
+        for share in (0.1, 0.2)
+    ]
+    alone = run(tmp_path / "alone.json", columns=["noise"])
+    assert of_column(both, "noise") == of_column(alone, "noise")
+
+
+def test_architectures_without_an_accuracy_are_pre_trained_on_but_not_tested(tmp_path):
+    unknown = np.random.default_rng(5).random(300) < 0.3
+    partly = replace(TABLE, columns={"accuracy": np.where(unknown, np.nan, TABLE["accuracy"])})
+    known = np.flatnonzero(~unknown)
+    only = Table("made up", SPACE, TABLE.archs[known], {"accuracy": TABLE["accuracy"][known]}, "accuracy")
+    first, second = (run(tmp_path / f"{len(table)}.json", table) for table in (partly, only))
+    assert all(each["tested"] == len(known) - 140 for each in first["runs"])
+    for one, other in zip(first["runs"], second["runs"], strict=True):
+        assert key(one) == key(other)
+        if one["method"] == "none":
+            assert one["tau"] == other["tau"]
+        else:
+            assert one["pretrain_losses"] != other["pretrain_losses"]
+
+
+def test_labels_above_one_are_a_number():
+    assert len(split(300, 100, 56, 0).labelled) == 56
+    assert np.array_equal(split(300, 100, 56, 1).labelled, split(300, 100, 0.56, 1).labelled)
+    for labels in (101, 1.5, -3):
+        with pytest.raises(ValueError, match="does not leave"):
+            split(300, 100, labels, 0)
 
 
 # Proxies

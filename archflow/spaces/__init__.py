@@ -13,8 +13,14 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
+from archflow.spaces.darts import DARTS
+from archflow.spaces.nasbench101 import NASBench101
 from archflow.spaces.nasbench201 import NASBench201
+from archflow.spaces.nasbench_asr import NASBenchASR
 from archflow.spaces.nasbench_graph import NASBenchGraph
+from archflow.spaces.nasbench_macro import NASBenchMacro
+from archflow.spaces.nasbench_nlp import NASBenchNLP
+from archflow.spaces.transnas101 import TransNASMacro, TransNASMicro
 
 
 class Space(Protocol):
@@ -93,9 +99,16 @@ class Space(Protocol):
 
 
 _SPACES: dict[str, Callable[[], Space]] = {
+    "nasbench101": NASBench101,
     "nasbench201": NASBench201,
+    "darts": DARTS,
+    "transnas101-micro": TransNASMicro,
+    "transnas101-macro": TransNASMacro,
+    "nasbench-macro": NASBenchMacro,
     "nasbench-graph": NASBenchGraph,
     "nasbench-graph-proteins": NASBenchGraph.proteins,
+    "nasbench-nlp": NASBenchNLP,
+    "nasbench-asr": NASBenchASR,
 }
 
 

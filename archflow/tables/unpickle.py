@@ -43,7 +43,8 @@ def restricted_load(path: str | Path, allowed: Allowed, file: IO[bytes] | None =
     except _Refused:
         raise
     except Exception as error:  # a malformed pickle can raise nearly anything
-        raise ValueError(f"{path} is truncated or no pickle ({type(error).__name__}: {error})") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is truncated or no pickle ({type(error).__name__}: {reason})") from None
 
 
 class _Refused(ValueError):
