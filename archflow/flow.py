@@ -24,6 +24,10 @@ from torch.nn.functional import embedding_bag, pad
 from archflow.graphs import ArchBatch, Neighbours
 
 
+_AT_ONCE = 1 << 16
+"""So many architectures are swept together; more would take memory and save no time."""
+
+
 @dataclass(frozen=True, eq=False)
 class FlowDraw:
     """The random numbers of a flow surrogate, drawn once for a space and kept.
@@ -72,7 +76,7 @@ class FlowDraw:
 def flow_surrogate(archs: ArchBatch, draw: FlowDraw, alpha: float = 0.5) -> Float[Tensor, "archs k"]:
     """The surrogate s of every architecture, in the draw's dtype and on its device.
 
-    All architectures are swept at once, generation by generation, so the cost is that of a few matrix products, not of
+    Many architectures are swept at once, generation by generation, so the cost is that of a few matrix products, not of
     a loop over nodes. Deterministic; an architecture's surrogate does not depend on which others are in the batch.
 
     Args:
@@ -89,6 +93,9 @@ def flow_surrogate(archs: ArchBatch, draw: FlowDraw, alpha: float = 0.5) -> Floa
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    if len(archs) > _AT_ONCE:
+        parts = (archs[start : start + _AT_ONCE] for start in range(0, len(archs), _AT_ONCE))
+        return torch.cat([flow_surrogate(part, draw, alpha) for part in parts])
     k, device = draw.r.numel(), draw.r.device
     # Rows of a multiple of 8 numbers halve the time of the narrow matrix products; the added zeros stay zeros.
     wide = -k % 8

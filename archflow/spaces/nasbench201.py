@@ -40,7 +40,7 @@ class NASBench201:
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (7, 0.1)
     size = len(OPERATIONS) ** len(CELL_EDGES)
-    proxies = ("parameters", "synflow", "rectifiers", "variance", "gradient", "jacobian")
+    proxies = ("parameters", *signal.PROXIES)
 
     def enumerate(self) -> ArchBatch:
         """All 15,625 cells; the operation of the string's first edge changes slowest."""
@@ -119,16 +119,11 @@ class NASBench201:
         Raises:
             ValueError: the name is none of ``proxies``.
         """
-        cells = self.operations(archs)
+        if name not in self.proxies:
+            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
         if name == "parameters":
             return self.parameters(archs).astype(float)
-        if name == "synflow":
-            return signal.synflow(cells)
-        if name == "rectifiers":
-            return signal.rectifiers(cells).astype(float)
-        if name in signal.Signal._fields:
-            return np.asarray(getattr(signal.propagate(cells), name))
-        raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
+        return signal.proxy(name, self.operations(archs))
 
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """The position of each cell in :meth:`enumerate`; every cell is a network of its own here.

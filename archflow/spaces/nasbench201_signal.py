@@ -50,6 +50,19 @@ class Signal(NamedTuple):
     jacobian: Float[ndarray, " cells"]
 
 
+PROXIES = ("synflow", "rectifiers", *Signal._fields)
+"""What :func:`proxy` knows."""
+
+
+def proxy(name: str, cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]:
+    """One of ``PROXIES`` for each cell; of ``Signal`` those of its name."""
+    if name == "synflow":
+        return synflow(cells)
+    if name == "rectifiers":
+        return rectifiers(cells).astype(float)
+    return np.asarray(getattr(propagate(cells), name))
+
+
 def synflow(cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]:
     """Logarithm of the expected synaptic flow (Tanaka et al., NeurIPS 2020), with PyTorch's default initialisation.
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
+from archflow.spaces import nasbench201_signal as signal
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 """What an edge of a micro cell may carry, by the digits of its string."""
@@ -46,7 +47,7 @@ class TransNASMicro:
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (7, 0.1)
     size = 4**6
-    proxies = ("parameters",)
+    proxies = ("parameters", *signal.PROXIES)
 
     def enumerate(self) -> ArchBatch:
         """All 4,096 cells, in the order of their strings."""
@@ -108,14 +109,21 @@ class TransNASMicro:
         raise ValueError(_no_flops(self.name))
 
     def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """The parameters of each network, the only one of ``proxies``.
+        """One of ``proxies`` for each cell: all but "parameters" are those of the cell in NAS-Bench-201's network.
+
+        That network has 15 cells rather than 10, and halves the resolution between them rather than in some of them. Its
+        signal propagation is known in closed form, and the proxies look at the cell: see
+        :mod:`archflow.spaces.nasbench201_signal`.
 
         Raises:
-            ValueError: the name is another.
+            ValueError: the name is none of ``proxies``.
         """
         if name not in self.proxies:
             raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
-        return self.parameters(archs).astype(float)
+        if name == "parameters":
+            return self.parameters(archs).astype(float)
+        # The operations have the same numbers there, and the edges the same order.
+        return signal.proxy(name, self.operations(archs))
 
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """The position of each cell in :meth:`enumerate`; the benchmark trained every one of them.

@@ -62,7 +62,7 @@ def test_an_encoder_and_the_flow_know_what_to_do_with_them(space):
     assert space.vocabulary[-1] == "output"
     assert len(space.vocabulary) == 6
     assert space.flow_defaults == (7, 0.1)
-    assert space.proxies == ("parameters",)
+    assert space.proxies[0] == "parameters"
 
 
 def test_the_shared_table_holds_every_micro_cell():
@@ -427,6 +427,17 @@ def test_smallest_and_largest():
 def test_flops_have_no_closed_form_and_the_error_names_the_table(space):
     with pytest.raises(ValueError, match=f"{space.name} has no closed form for flops: .* table {space.name} .*FLOPs$"):
         space.flops(space.sample(1))
+
+
+def test_the_other_proxies_are_those_of_the_same_cell_in_nasbench201():
+    archs, other = MICRO.enumerate(), NASBench201()
+    same = other.from_operations(MICRO.operations(archs))
+    assert other.format(same[[27]]) == ["|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"]
+    assert MICRO.format(archs[[27]]) == ["64-41414-0_00_123"]
+    assert MICRO.proxies == other.proxies
+    assert MACRO.proxies == ("parameters",)
+    for name in MICRO.proxies[1:]:
+        assert np.array_equal(MICRO.proxy(name, archs), other.proxy(name, same))
 
 
 @SPACES
