@@ -23,7 +23,6 @@ from torch.nn.functional import embedding_bag, pad
 
 from archflow.graphs import ArchBatch, Neighbours
 
-
 _AT_ONCE = 1 << 16
 """So many architectures are swept together; more would take memory and save no time."""
 

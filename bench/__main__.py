@@ -13,7 +13,7 @@ from rich.table import Table
 
 from archflow.evaluate import versions
 from archflow.files import write_atomically
-from bench import encoder, flow, memory
+from bench import encoder, flow, memory, spaces
 
 
 def main() -> None:
@@ -33,12 +33,21 @@ def main() -> None:
         )
     size = memory.megabytes()
     listing.add_row("423,624 random 7-node DAGs", "", f"{size:.1f} MB", "", "", "≤ 60 MB")
-    Console(width=130).print(listing)
+    console = Console(width=130)
+    console.print(listing)
+    whole = Table(title="Whole spaces and official files")
+    for heading in ("what", "seconds", "peak MB of the process"):
+        whole.add_column(heading, justify="left" if heading == "what" else "right")
+    at_full_size = spaces.figures()
+    for figure in at_full_size:
+        whole.add_row(str(figure["what"]), f"{figure['seconds']:.1f}", f"{figure['peak_megabytes']:,.0f}")
+    console.print(whole)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     result = {
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
+        "whole": at_full_size,
         "archbatch_megabytes": size,
         "peak_megabytes": peak,
     }

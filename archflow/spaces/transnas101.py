@@ -111,9 +111,8 @@ class TransNASMicro:
     def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
         """One of ``proxies`` for each cell: all but "parameters" are those of the cell in NAS-Bench-201's network.
 
-        That network has 15 cells rather than 10, and halves the resolution between them rather than in some of them. Its
-        signal propagation is known in closed form, and the proxies look at the cell: see
-        :mod:`archflow.spaces.nasbench201_signal`.
+        That network has 15 cells rather than 10, and halves the resolution between them rather than in some of them.
+        Its signal propagation is known in closed form: see :mod:`archflow.spaces.nasbench201_signal`.
 
         Raises:
             ValueError: the name is none of ``proxies``.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ import numpy as np
 from archflow.progress import Progress, silent
 from archflow.spaces.darts import CELLS, DARTS, OPERATIONS
 from archflow.tables import Table
+from archflow.tables.archives import ZIP_ERRORS
 
 MEASURES = (
     *("val_accuracy", "test_accuracy", "train_accuracy", "val_cross_entropy", "train_cross_entropy", "train_loss"),
@@ -87,18 +87,18 @@ def _files(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
         names = sorted(file.relative_to(path).as_posix() for file in path.rglob("results_*.json"))
         yield names, lambda name: (path / name).read_bytes()
         return
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is truncated or no zip file ({error})") from None
-    with archive:
+    with open(path, "rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except ZIP_ERRORS as error:
+            raise ValueError(f"{path} is truncated or no zip file ({error})") from None
         yield sorted({name for name in archive.namelist() if PurePosixPath(name).match("results_*.json")}), archive.read
 
 
 def _loaded(path: Path, name: str, content: Callable[[str], bytes]) -> Any:
     try:
         return json.loads(content(name))
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except (*ZIP_ERRORS, ValueError) as error:
         raise ValueError(f"{path}: {name} is truncated or damaged ({type(error).__name__}: {error})") from None
 
 

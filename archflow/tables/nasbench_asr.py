@@ -86,11 +86,16 @@ def _read_file(file: Path) -> dict[str, Float[ndarray, " archs"]]:
     """The columns of one file, for all cells of the space."""
     with open(file, "rb") as opened:
         header = restricted_load(file, NUMPY, opened)
+        try:
+            names = _names(header)
+        except KeyError as error:
+            raise ValueError(f"{file} is not a file of NAS-Bench-ASR: its header lacks {error}") from None
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"{file} is not a file of NAS-Bench-ASR: {error}") from None
         records = restricted_load(file, NUMPY, opened)
     row = _rows()
     read = np.zeros(len(row), dtype=bool)
     try:
-        names = _names(header)
         numbers = np.full((len(names), len(row)), np.nan)
         for model_hash, *values in records:
             if model_hash not in row:
@@ -101,9 +106,7 @@ def _read_file(file: Path) -> dict[str, Float[ndarray, " archs"]]:
             read[index] = True
             for column, value in zip(numbers, values[: len(names)], strict=True):
                 column[index] = np.fmin.reduce(np.atleast_1d(np.asarray(value, dtype=float)))
-    except KeyError as error:
-        raise ValueError(f"{file} is not a file of NAS-Bench-ASR: its header lacks {error}") from None
-    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is not a file of NAS-Bench-ASR: {error}") from None
     return dict(zip(names, numbers, strict=True))
 

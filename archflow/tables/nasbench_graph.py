@@ -26,6 +26,7 @@ from numpy import ndarray
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench_graph import NASBenchGraph
 from archflow.tables import Table
+from archflow.tables.archives import ZIP_ERRORS
 from archflow.tables.packages import file_in_package
 from archflow.tables.unpickle import NUMPY, restricted_load
 
@@ -115,9 +116,9 @@ def read_full(path: Path, progress: Progress = silent) -> Table:
     path.stat()  # raises where there is no such file
     try:
         root = zipfile.Path(path) if zipfile.is_zipfile(path) else path
-        files = [file for file in (root.iterdir() if root.is_dir() else [root]) if _FULL.fullmatch(file.name)]
-    except zipfile.BadZipFile as error:
+    except ZIP_ERRORS as error:
         raise ValueError(f"{path} is damaged ({error})") from None
+    files = [file for file in (root.iterdir() if root.is_dir() else [root]) if _FULL.fullmatch(file.name)]
     if not files:
         raise ValueError(f"{path} is no file of the full NAS-Bench-Graph and has none; they are called cora0.bench …")
     runs: dict[str, list[Float[ndarray, " archs"]]] = {}
@@ -146,7 +147,7 @@ def _unpickled(file: Path | zipfile.Path) -> Any:
             records = restricted_load(str(file), NUMPY, opened)
             opened.read()  # to the end, where a .zip has its checksum
             return records
-    except zipfile.BadZipFile as error:
+    except ZIP_ERRORS as error:
         raise ValueError(f"{file} is damaged ({error})") from None
     finally:
         if collecting:

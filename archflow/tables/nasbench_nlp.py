@@ -15,11 +15,10 @@ than once, under several ids, and often with other names for their nodes; here a
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,6 +28,7 @@ from archflow.graphs import ArchBatch, Graph
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench_nlp import NASBenchNLP, recipe_graph
 from archflow.tables import Table
+from archflow.tables.archives import ZIP_ERRORS
 
 _MEANS = (
     *("valid_score", "best_valid_loss", "test_loss", "last_valid_loss", "last_test_loss", "last_train_loss"),
@@ -119,7 +119,7 @@ def _logs(path: Path, progress: Progress) -> Iterator[tuple[str, bytes]]:
                     progress("reading", done, len(members))
                     yield member, archive.read(member)
                 progress("reading", len(members), len(members))
-        except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error) as error:
+        except (*ZIP_ERRORS, ValueError) as error:
             raise ValueError(f"{path} is truncated or no archive of logs ({type(error).__name__}: {error})") from None
 
 

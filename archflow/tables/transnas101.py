@@ -17,6 +17,7 @@ import numpy as np
 from archflow.progress import Progress, silent
 from archflow.spaces.transnas101 import TransNASMacro, TransNASMicro
 from archflow.tables import Table
+from archflow.tables.archives import ZIP_ERRORS
 from archflow.tables.unpickle import NUMPY, restricted_load
 
 FILE = "transnas-bench_v10141024.pth"
@@ -105,7 +106,7 @@ def _content(path: Path) -> Any:
                 content = restricted_load(path, NUMPY, member)
                 member.read()  # its checksum is compared at its end
                 return content
-    except zipfile.BadZipFile as error:
+    except ZIP_ERRORS as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from None
 
 

@@ -1,10 +1,6 @@
 import collections
-import csv
-import functools
-import gzip
 import itertools
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +12,9 @@ from torch import nn
 from archflow.graphs import ArchBatch
 from archflow.spaces.darts import DARTS, OPERATIONS, _different
 from archflow.spaces.nasbench201 import NASBench201
+from tests import shared_data
 
 SPACE = DARTS()
-SHARED_301 = Path(__file__).resolve().parents[3] / "shared" / "data" / "nasbench301.csv.gz"
 DARTS_V2 = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
     "('skip_connect', 0), ('sep_conv_3x3', 1), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5], "
@@ -26,15 +22,6 @@ DARTS_V2 = (
     "('skip_connect', 2), ('max_pool_3x3', 1), ('skip_connect', 2)], reduce_concat=[2, 3, 4, 5])"
 )
 Genotype = collections.namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
-
-
-@functools.cache
-def shared_nasbench301() -> list[dict[str, str]]:
-    """The rows of the shared NAS-Bench-301 table as they are printed; or a skip."""
-    if not SHARED_301.is_file():
-        pytest.skip(f"the shared benchmark table {SHARED_301} is not on this machine")
-    with gzip.open(SHARED_301, "rt", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def edges(node: int) -> st.SearchStrategy:
@@ -525,7 +512,7 @@ def test_sizes_are_those_of_the_network_itself(arch):
 
 
 def test_sizes_equal_the_published_ones_in_every_digit():
-    rows = shared_nasbench301()
+    rows = shared_data.rows("nasbench301")
     archs = SPACE.parse([row["arch_compact"] for row in rows], first_line=2)
     assert len(rows) == len(set(SPACE.keys(archs).tolist())) == 1_218
     for method, column in ((SPACE.parameters, "params"), (SPACE.flops, "flops")):

@@ -1,11 +1,7 @@
-import csv
-import functools
-import gzip
 import itertools
 import json
 import re
 from hashlib import md5
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -17,22 +13,13 @@ import archflow
 from archflow.graphs import ArchBatch
 from archflow.spaces.nasbench101 import OPERATIONS, NASBench101, prune
 from archflow.spaces.nasbench201 import NASBench201
+from tests import shared_data
 from tests.strategies import renumber
 
 SPACE = NASBench101()
 CONV3, CONV1, POOL = OPERATIONS
 CELL = f"0110000110000100000100000:{CONV3},{POOL},{CONV1}"
 SMALLEST = "0100:"
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@functools.cache
-def shared(name: str) -> list[dict[str, str]]:
-    """The rows of a shared table; or a skip."""
-    if not (SHARED / name).is_file():
-        pytest.skip(f"the shared benchmark table {SHARED / name} is not on this machine")
-    with gzip.open(SHARED / name, "rt", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -504,7 +491,7 @@ def test_an_unknown_proxy_is_refused(some):
 
 
 def test_every_shared_row_has_its_cell_its_hash_and_its_parameters(cells):
-    rows = shared("nasbench101.csv.gz")
+    rows = shared_data.rows("nasbench101")
     strings = [f"{row['adjacency']}:{','.join(OPERATIONS[int(label)] for label in row['operations'])}" for row in rows]
     archs = SPACE.parse(strings)
     assert len(rows) == 20_001
@@ -515,7 +502,7 @@ def test_every_shared_row_has_its_cell_its_hash_and_its_parameters(cells):
 
 
 def test_naslib_rows_have_their_hash_and_naslib_counts_the_same_network():
-    rows = shared("nasbench101_proxies.csv.gz")
+    rows = shared_data.rows("nasbench101_proxies")
     archs = SPACE.parse([row["naslib_arch"] for row in rows])
     assert len(rows) == 500
     assert SPACE.module_hash(archs) == [row["module_hash"] for row in rows]

@@ -12,7 +12,7 @@ import archflow
 from archflow.graphs import ArchBatch
 from archflow.spaces.nasbench201 import OPERATIONS, NASBench201
 from archflow.spaces.nasbench_graph import NASBenchGraph
-from tests.tables import shared_nasbench201
+from tests import shared_data
 
 SPACE = NASBench201()
 STRING = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|"
@@ -237,7 +237,7 @@ def assert_equal_to_six_digits(exact: np.ndarray, published: np.ndarray) -> None
 
 
 def test_parameters_are_those_of_the_published_table(cells):
-    published = shared_nasbench201()["params"] * 1e6
+    published = shared_data.nasbench201()["params"] * 1e6
     known = ~np.isnan(published)
     assert known.sum() == 9_445
     assert_equal_to_six_digits(SPACE.parameters(cells)[known], published[known])
@@ -245,7 +245,7 @@ def test_parameters_are_those_of_the_published_table(cells):
 
 def test_flops_are_those_of_the_published_table(cells):
     """That table also counts 3 for each element that passes a batch norm with ReLU, 9 for one that passes a pooling."""
-    published = shared_nasbench201()["flops"] * 1e6
+    published = shared_data.nasbench201()["flops"] * 1e6
     known = ~np.isnan(published)
     operations = SPACE.operations(cells)
     convolutions = np.isin(operations, [OPERATIONS.index(f"nor_conv_{size}") for size in ("1x1", "3x3")]).sum(axis=1)

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from archflow.spaces.nasbench201 import OPERATIONS, NASBench201
 from archflow.spaces.nasbench201_signal import EDGES, live, propagate, rectifiers, synflow
-from tests.tables import shared_nasbench201
+from tests import shared_data
 
 SPACE = NASBench201()
 ARCHS = SPACE.enumerate()
@@ -73,14 +73,14 @@ def test_the_variance_at_a_cells_output_is_that_of_wide_random_features(cell):
 
 @pytest.mark.parametrize(("ours", "theirs", "least"), [("synflow", "synflow", 0.99), ("rectifiers", "nwot", 0.95)])
 def test_closed_forms_rank_as_the_published_proxies_do(ours, theirs, least):
-    published = shared_nasbench201()
+    published = shared_data.nasbench201()
     known = ~np.isnan(published[theirs])
     closed = {"synflow": synflow, "rectifiers": rectifiers}[ours](CELLS)
     assert spearmanr(closed[known], published[theirs][known]).statistic > least
 
 
 def test_the_jacobian_ranks_much_as_jacov_does():
-    published = shared_nasbench201()
+    published = shared_data.nasbench201()
     known = ~np.isnan(published["jacov"])
     assert spearmanr(propagate(CELLS).jacobian[known], published["jacov"][known]).statistic > 0.85
 

@@ -1,12 +1,8 @@
-import csv
-import functools
-import gzip
 import itertools
 import json
 import random
 import re
 from collections import Counter
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -18,9 +14,8 @@ from networkx.algorithms.isomorphism import categorical_multiedge_match, categor
 from archflow.graphs import ArchBatch
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.spaces.nasbench_nlp import NASBenchNLP, recipe_graph
+from tests import shared_data
 from tests.strategies import renumber
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "nasbench_nlp.csv.gz"
 
 SPACE = NASBenchNLP()
 ARITIES = {"linear": (1, 2, 3), "blend": (3,), "elementwise_prod": (2,), "elementwise_sum": (2,)}
@@ -78,15 +73,6 @@ TWICE = recipe(
     h_new_0="elementwise_sum f f",
 )
 HANDMADE = (RNN, GRU, LSTM, THREE, TWICE)
-
-
-@functools.cache
-def shared_rows() -> list[dict[str, str]]:
-    """The rows of the shared table of cells trained on WikiText-2; or a skip."""
-    if not SHARED.is_file():
-        pytest.skip(f"the shared benchmark table {SHARED} is not on this machine")
-    with gzip.open(SHARED, "rt", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def as_networkx(text: str, swap: bool = False) -> nx.MultiDiGraph:
@@ -218,7 +204,7 @@ def test_parse_reads_what_format_writes(drawn):
 
 
 def test_the_published_cells_are_read_and_written_and_have_their_parameters():
-    rows = shared_rows()
+    rows = shared_data.rows("nasbench_nlp")
     archs = SPACE.parse([row["recepie_json"] for row in rows])
     assert SPACE.parse(SPACE.format(archs)) == archs
     larger_vocabulary = (33_278 - 10_000) * 401
@@ -296,7 +282,7 @@ def assert_keys_tell_networks_apart(texts: list[str]) -> None:
 
 
 def test_keys_tell_the_published_cells_apart():
-    texts = list(dict.fromkeys(row["recepie_json"] for row in shared_rows()))
+    texts = list(dict.fromkeys(row["recepie_json"] for row in shared_data.rows("nasbench_nlp")))
     assert_keys_tell_networks_apart(texts)
     assert (len(texts), len(set(SPACE.keys(SPACE.parse(texts)).tolist()))) == (291, 265)
 

@@ -1,9 +1,6 @@
-import csv
-import gzip
 import itertools
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +12,10 @@ from torch import nn
 from archflow.graphs import ArchBatch
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.spaces.transnas101 import TransNASMacro, TransNASMicro
+from tests import shared_data
 
 MICRO, MACRO = TransNASMicro(), TransNASMacro()
 SPACES = pytest.mark.parametrize("space", [MICRO, MACRO], ids=lambda space: space.name)
-SHARED_MICRO = Path(__file__).resolve().parents[3] / "shared" / "data" / "transnas101_micro.csv.gz"
 
 
 def cell(digits) -> str:
@@ -66,10 +63,7 @@ def test_an_encoder_and_the_flow_know_what_to_do_with_them(space):
 
 
 def test_the_shared_table_holds_every_micro_cell():
-    if not SHARED_MICRO.is_file():
-        pytest.skip(f"the shared benchmark table {SHARED_MICRO} is not on this machine")
-    with gzip.open(SHARED_MICRO, "rt", newline="") as file:
-        strings = [row["tnb_arch_str"] for row in csv.DictReader(file)]
+    strings = [row["tnb_arch_str"] for row in shared_data.rows("transnas101_micro")]
     archs = MICRO.parse(strings)
     assert MICRO.format(archs) == strings
     assert sorted(MICRO.keys(archs).tolist()) == list(range(4_096))

@@ -8,7 +8,7 @@ from scipy.stats import kendalltau
 import archflow.tables
 from archflow.tables import analog
 from archflow.tables.packages import file_in_package
-from tests.tables import shared_nasbench201
+from tests import shared_data
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_cells_that_compute_nothing_are_at_chance(table):
 
 
 def test_it_agrees_with_an_independent_training_of_the_same_cells(table):
-    published = shared_nasbench201()
+    published = shared_data.nasbench201()
     assert kendalltau(table["baseline_accuracy"], published["cifar10_val_acc"]).statistic == pytest.approx(
         0.90, abs=0.005
     )

@@ -1,6 +1,4 @@
 import base64
-import csv
-import gzip
 import json
 import struct
 from pathlib import Path
@@ -10,9 +8,9 @@ import pytest
 
 from archflow.spaces.nasbench101 import NASBench101
 from archflow.tables import nasbench101
+from tests import shared_data
 from tests.tables.test_tfrecord import record
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "nasbench101.csv.gz"
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 SPACE = NASBench101()
 CELLS = [
@@ -116,10 +114,7 @@ def test_means_over_the_runs_and_each_run(written):
 
 def test_the_shared_cells_row_for_row(written):
     """Some hundred of the published cells, each run of the full file with a published number or one made from it."""
-    if not SHARED.is_file():
-        pytest.skip(f"the shared benchmark table {SHARED} is not on this machine")
-    with gzip.open(SHARED, "rt", newline="") as file:
-        rows = list(csv.DictReader(file))[::50]
+    rows = shared_data.rows("nasbench101")[::50]
     trainings = []
     for row in rows:
         names = ",".join(["input", *(OPERATIONS[int(digit)] for digit in row["operations"]), "output"])

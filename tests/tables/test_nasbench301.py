@@ -9,7 +9,7 @@ import pytest
 from archflow.spaces.darts import DARTS, OPERATIONS
 from archflow.tables import nasbench301
 from archflow.tables.nasbench301 import MEASURES
-from tests.spaces.test_darts import shared_nasbench301
+from tests import shared_data
 
 SPACE = DARTS()
 PREFIX = "NetworkSelectorDatasetInfo:darts:"
@@ -134,7 +134,7 @@ def test_it_holds_the_measures_of_the_logs(tmp_path):
 
 
 def test_the_shared_rows_come_back_row_for_row(tmp_path):
-    rows = shared_nasbench301()
+    rows = shared_data.rows("nasbench301")
     archs = SPACE.parse([row["arch_compact"] for row in rows])
     accuracies = [float(row["surrogate_val_accuracy"]) for row in rows]
     written = zip(SPACE.choices(archs).tolist(), accuracies, SPACE.parameters(archs).tolist(), strict=True)

@@ -7,7 +7,8 @@ import pytest
 
 from archflow.spaces.nasbench_nlp import NASBenchNLP
 from archflow.tables import nasbench_nlp
-from tests.spaces.test_nasbench_nlp import GRU, LSTM, RNN, shared_rows
+from tests import shared_data
+from tests.spaces.test_nasbench_nlp import GRU, LSTM, RNN
 
 SPACE = NASBenchNLP()
 
@@ -91,7 +92,7 @@ def test_a_network_has_the_mean_of_its_trainings_that_ended_well(tmp_path):
 
 def test_the_published_cells_are_read_row_for_row(tmp_path):
     """The shared table's losses in logs, each put where its name says; 345 trainings of 265 networks."""
-    rows = shared_rows()
+    rows = shared_data.rows("nasbench_nlp")
     logs, networks = [], defaultdict(list)
     keys = SPACE.keys(SPACE.parse([row["recepie_json"] for row in rows])).tolist()
     for number, (row, key) in enumerate(zip(rows, keys, strict=True)):

@@ -1,4 +1,5 @@
 import bz2
+import functools
 import io
 import os
 import pickle
@@ -12,7 +13,7 @@ import pytest
 
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.tables import nats_bench
-from tests.tables import shared_nasbench201
+from tests import shared_data
 
 SETS = {
     "cifar10-valid": ("x-valid", "ori-test"),
@@ -80,21 +81,20 @@ def packed(content: object) -> bytes:
 RECORDS = [packed(cell(index, string)) for index, string in enumerate(STRINGS)]
 
 
+def write(folder: Path, changes: dict[str, bytes | None] | None = None) -> Path:
+    """The official folder, with other files beside or instead of the right ones, and none where one is None."""
+    files = {"meta.pickle.pbz2": packed(meta(STRINGS))}
+    files |= {f"{index:06d}.pickle.pbz2": content for index, content in enumerate(RECORDS)}
+    folder.mkdir()
+    for name, content in (files | (changes or {})).items():
+        if content is not None:
+            (folder / name).write_bytes(content)
+    return folder
+
+
 @pytest.fixture
 def written(tmp_path):
-    """Writes the official folder, with other files beside or instead of the right ones, and none where one is None."""
-
-    def write(changes: dict[str, bytes | None] | None = None) -> Path:
-        files = {"meta.pickle.pbz2": packed(meta(STRINGS))}
-        files |= {f"{index:06d}.pickle.pbz2": content for index, content in enumerate(RECORDS)}
-        folder = tmp_path / FOLDER
-        folder.mkdir()
-        for name, content in (files | (changes or {})).items():
-            if content is not None:
-                (folder / name).write_bytes(content)
-        return folder
-
-    return write
+    return functools.partial(write, tmp_path / FOLDER)
 
 
 def archive(folder: Path, names: list[str] | None = None) -> Path:
@@ -160,7 +160,7 @@ def test_numbers_that_are_not_there_are_nan(written):
 
 
 def test_the_shared_cells_row_for_row(written):
-    shared = shared_nasbench201()
+    shared = shared_data.nasbench201()
     names = SPACE.format(SPACE.enumerate())
     records, rows = {}, [names.index(string) for string in STRINGS]
     for index, row in enumerate(rows):

@@ -1,6 +1,4 @@
-import csv
 import functools
-import gzip
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -13,8 +11,7 @@ import torch
 from archflow.spaces.transnas101 import TransNASMacro, TransNASMicro
 from archflow.tables import transnas101
 from archflow.tables.transnas101 import FILE, read_macro, read_micro
-
-SHARED_MICRO = Path(__file__).resolve().parents[3] / "shared" / "data" / "transnas101_micro.csv.gz"
+from tests import shared_data
 
 TASKS = ["class_scene", "class_object", "room_layout", "jigsaw", "segmentsemantic", "normal", "autoencoder"]
 INFOS = ["inference_time", "encoder_params", "model_params", "model_FLOPs", "encoder_FLOPs"]
@@ -104,12 +101,10 @@ def test_the_columns_are_final_numbers_of_every_task(save):
 @functools.cache
 def shared() -> dict[str, dict[str, float]]:
     """For each cell its final validation accuracy on three tasks; or a skip."""
-    if not SHARED_MICRO.is_file():
-        pytest.skip(f"the shared benchmark table {SHARED_MICRO} is not on this machine")
-    with gzip.open(SHARED_MICRO, "rt", newline="") as file:
-        return {
-            row.pop("tnb_arch_str"): {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
-        }
+    return {
+        row["tnb_arch_str"]: {name: float(value) for name, value in row.items() if name != "tnb_arch_str"}
+        for row in shared_data.rows("transnas101_micro")
+    }
 
 
 def test_the_whole_micro_space_comes_in_its_order_with_its_accuracies(tmp_path):
