@@ -174,13 +174,17 @@ def add_table(
         own = read_table(name, archflow.space(space), arch_column)
         if column:
             own[column]  # raises if there is no such column of numbers
-        found = keep(replace(own, name=out or Path(name).stem, default=column))
+        its_name = out or Path(name).stem
+        if its_name in OFFICIAL:
+            raise ValueError(f"{its_name} is the name of an official table; name your own otherwise with --out")
+        found = keep(replace(own, name=its_name, default=column))
     facts = {"table": found.name, "space": found.space.name, "architectures": len(found)}
     columns = ", ".join(found.columns) or "no columns of numbers"
-    left_out = f"; left out, as they are no numbers: {', '.join(found.left_out)}" * bool(found.left_out)
+    others = [name for name in found.left_out if name != arch_column]
+    left_out = f"; left out, as they are no numbers: {', '.join(others)}" * bool(others)
     _say(
         as_json,
-        {**facts, "columns": list(found.columns), "default": found.default, "left_out": list(found.left_out)},
+        {**facts, "columns": list(found.columns), "default": found.default, "left_out": others},
         f"{found.name}: {len(found):,} architectures of {found.space.name}; {columns}{left_out}",
     )
 
@@ -189,6 +193,7 @@ def add_table(
 def write_out(
     name: Annotated[str, typer.Argument(help="Name of a table.")],
     out: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet file to write it to.")],
+    arch_column: ArchColumn = "arch",
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -198,8 +203,9 @@ def write_out(
     require_format(out)
     _require_output(out)
     found = table(name)
-    columns = {column: values for column, values in found.columns.items() if column != "arch"}
-    write_table(out, {"arch": found.space.format(found.archs), **columns})
+    if arch_column in found.columns:
+        raise ValueError(f"{name} has numbers in its column '{arch_column}'; name another one with --arch-column")
+    write_table(out, {arch_column: found.space.format(found.archs), **found.columns})
     facts = {"table": name, "architectures": len(found), "out": str(out)}
     _say(as_json, facts, f"{len(found):,} written to {out}")
 

@@ -25,6 +25,7 @@ from archflow.encoders import load_encoder
 from archflow.ranker import Ranker
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.tables.files import read_table, write_table
+from tests.conftest import Outcome
 
 SPACE = NASBench201()
 VERBS = ("demo", "spaces", "pretrain", "finetune", "evaluate", "rank", "report")
@@ -41,41 +42,11 @@ EVALUATE = (
 EVALUATE_CELLS = (*EVALUATE, "--input", "cells.csv", "--column", "accuracy")
 
 
-class Outcome:
-    """What a run of the command left behind."""
-
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-        self.lines = err.splitlines()
-
-    @property
-    def json(self):
-        """The one JSON object on standard output."""
-        assert self.out.count("\n") == 1, self.out
-        found = json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-        assert isinstance(found, dict)
-        return found
-
-
 def run(*args, **settings):
     """Run the real command, as a user does, in a pipe."""
     command = [str(Path(sys.executable).with_name("archflow")), *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, **settings)
     return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def call(capfd, monkeypatch):
-    """Run the command in this process, which takes no seconds to start."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["archflow", *map(str, args)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return Outcome(caught.value.code or 0, *capfd.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -659,7 +630,7 @@ def test_a_disk_that_fills_up(here, call, small_demo, monkeypatch, args):
 
 
 @pytest.fixture
-def full_disk(tmp_path):
+def full_file_system(tmp_path):
     """A small file system of its own, without room for another byte."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -677,17 +648,17 @@ def full_disk(tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_is_really_full(here, call, full_disk):
+def test_a_disk_that_is_really_full(here, call, full_file_system):
     for args in (
-        ["spaces", "nasbench201", "--out", full_disk / "out.csv"],
-        [*PRETRAIN[:-1], full_disk / "out.archflow"],
-        [*FINETUNE[:-1], full_disk / "out.archflow", "--input", "some.jsonl"],
+        ["spaces", "nasbench201", "--out", full_file_system / "out.csv"],
+        [*PRETRAIN[:-1], full_file_system / "out.archflow"],
+        [*FINETUNE[:-1], full_file_system / "out.archflow", "--input", "some.jsonl"],
     ):
-        before = contents(full_disk)
+        before = contents(full_file_system)
         outcome = call(*args)
         assert (outcome.code, outcome.out) == (2, "")
         assert outcome.lines[-1].startswith("archflow: No space left on device")
-        assert contents(full_disk) == before
+        assert contents(full_file_system) == before
 
 
 def test_an_error_of_our_own_is_not_hidden(here, monkeypatch):

@@ -50,19 +50,10 @@ def test_a_failing_write_leaves_the_previous_file(path, monkeypatch, failing, er
     assert names(path) == ["some.file"]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
-def test_a_full_disk_leaves_the_previous_file(path, monkeypatch):
-    made = []
-
-    def on_a_full_disk(dir, **arguments):
-        os.close(os.open(temporary := os.path.join(dir, "temporary"), os.O_CREAT))
-        made.append(temporary)
-        return os.open("/dev/full", os.O_WRONLY), temporary
-
-    monkeypatch.setattr(archflow.files.tempfile, "mkstemp", on_a_full_disk)
+def test_a_full_disk_leaves_the_previous_file(path, full_disk):
     with pytest.raises(OSError, match="No space left on device"):
         write_atomically(path, "the new content")
-    assert made
+    assert full_disk
     assert path.read_text() == "the previous content"
     assert names(path) == ["some.file"]
 
@@ -91,17 +82,6 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask, expected):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == expected
-
-
-@pytest.fixture
-def unprivileged():
-    """Root may write everywhere, so root becomes nobody for a while."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
 
 
 def test_an_unwritable_folder(unprivileged):

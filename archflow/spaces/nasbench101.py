@@ -26,6 +26,7 @@ from numba import njit
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
+from archflow.spaces import nasbench101_signal as signal
 
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 MAX_VERTICES, MAX_EDGES = 7, 9
@@ -58,7 +59,7 @@ class NASBench101:
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (4, 1.0)
     size = 423_624
-    proxies = ("parameters", "flops")
+    proxies = ("parameters", "flops", *signal.PROXIES)
 
     def enumerate(self) -> ArchBatch:
         """All cells, in the benchmark's order and each in the numbering that the benchmark trained."""
@@ -146,14 +147,17 @@ class NASBench101:
         return stem + weights @ np.array([side**2 for _, _, side in _STACKS]) + head
 
     def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """One of ``proxies`` for each cell.
+        """One of ``proxies`` for each cell, in closed form; see :mod:`archflow.spaces.nasbench101_signal`.
 
         Raises:
             ValueError: the name is none of ``proxies``.
         """
         if name not in self.proxies:
             raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
-        return (self.parameters(archs) if name == "parameters" else self.flops(archs)).astype(float)
+        if name in ("parameters", "flops"):
+            return (self.parameters(archs) if name == "parameters" else self.flops(archs)).astype(float)
+        _, matrices, operations = _unpacked(self.keys(archs))
+        return signal.proxy(name, matrices, operations)
 
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """The key of each network, whichever way its nodes are numbered; ascending in :meth:`enumerate`.

@@ -79,6 +79,20 @@ class Signal(NamedTuple):
     fisher: Float[ndarray, " cells"]
 
 
+PROXIES = ("rectifiers", "l2_norm", "synflow", *Signal._fields)
+"""What :func:`proxy` knows."""
+
+
+def proxy(
+    name: str, adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
+) -> Float[ndarray, " cells"]:
+    """One of ``PROXIES`` for each cell; of ``Signal`` those of its name."""
+    if name in Signal._fields:
+        return np.asarray(getattr(propagate(adjacency, operations), name))
+    of_cells = {"rectifiers": rectifiers, "l2_norm": l2_norm, "synflow": synflow}[name]
+    return of_cells(adjacency, operations)
+
+
 def rectifiers(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Float[ndarray, " cells"]:
     """Rectified activations for one image, the leading term of the proxy "nwot" (Mellor et al., ICML 2021)."""
     cells = _Cells.of(adjacency, operations)

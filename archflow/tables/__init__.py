@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from archflow.files import cache_folder, load_settings, load_tensors, save_tensors
+from archflow.files import cache_folder, load_settings, load_tensors, require_writable, save_tensors
 from archflow.graphs import ArchBatch
 from archflow.progress import Progress, silent
 from archflow.spaces import Space
@@ -62,11 +62,11 @@ class Table:
         Raises:
             ValueError: there is no such column of numbers; the message lists those there are.
         """
+        if column in self.columns:
+            return self.columns[column]
         if column in self.left_out:
             raise ValueError(f"the column '{column}' of {self.name} is not all numbers")
-        if column not in self.columns:
-            raise ValueError(f"{self.name} has no column '{column}'; it has: {', '.join(self.columns) or 'none'}")
-        return self.columns[column]
+        raise ValueError(f"{self.name} has no column '{column}'; it has: {', '.join(self.columns) or 'none'}")
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -107,7 +107,7 @@ OFFICIAL = {
     "nasbench-graph/full": Official(
         "nasbench-graph", "nasbench_graph:read_full", "a folder or .zip of <dataset><n>.bench"
     ),
-    "nasbench-nlp": Official("nasbench-nlp", "nasbench_nlp:read", "train_logs_single_run.zip, or its folder"),
+    "nasbench-nlp": Official("nasbench-nlp", "nasbench_nlp:read", "train_logs_single_run/logs.zip, or its folder"),
     "nasbench-asr": Official(
         "nasbench-asr", "nasbench_asr:read", "a folder of nb-asr-e40-1234.pickle, …, or one of them"
     ),
@@ -153,6 +153,7 @@ def add(name: str, path: str | Path, progress: Progress = silent) -> Table:
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: the cache folder cannot be written.
         ValueError: an unknown name, or files that are damaged, of another benchmark, or hold an architecture twice.
     """
     if name not in OFFICIAL:
@@ -160,22 +161,29 @@ def add(name: str, path: str | Path, progress: Progress = silent) -> Table:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
+    require_writable(_file(name))
     found: Table = _function(OFFICIAL[name].reader)(path, progress)
     return keep(replace(found, name=name))
 
 
 def keep(table: Table) -> Table:
-    """Keep a table under its name in the cache folder, so that ``table(name)`` finds it.
+    """Keep a table under its name in the cache folder, so that ``table(name)`` finds it; all its numbers as float64.
 
     Raises:
         ValueError: the name is that of a package's table, or is not of letters, digits, ``.``, ``_``, ``-`` and ``/``;
-            or an architecture is there twice.
+            the space is not one that ``archflow.space`` knows; a column holds no numbers; or an architecture is there
+            twice.
         OSError: the cache folder cannot be written.
     """
     word = r"\w[\w.-]*"
     if table.name in _IN_PACKAGES or not re.fullmatch(rf"{word}(/{word})*", table.name, re.ASCII):
         raise ValueError(f"a table cannot be kept as '{table.name}'; name it otherwise")
+    make_space(table.space.name)  # raises if the table could not be read again
+    for column, values in table.columns.items():
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"the column '{column}' of {table.name} is not all numbers")
     require_distinct(table)
+    table = replace(table, columns={column: np.array(values, float) for column, values in table.columns.items()})
     # An index, not a name, as a column may be called what no file format likes.
     columns = {f"column {number}": torch.from_numpy(column) for number, column in enumerate(table.columns.values())}
     about = {"space": table.space.name, "vocabulary": table.archs.vocabulary, "default": table.default}
@@ -199,15 +207,16 @@ def require_distinct(table: Table) -> None:
 
 def _load(name: str) -> Table:
     path = _file(name)
-    tensors, about = load_tensors(path, "table")
     try:
+        tensors, about = load_tensors(path, "table")
         space = make_space(about["space"])
         archs = ArchBatch.from_tensors(tensors, about["vocabulary"])
         archs.require_vocabulary(space.vocabulary, space.name)
         columns = {column: tensors[f"column {number}"].numpy() for number, column in enumerate(about["columns"])}
         return Table(name, space, archs, columns, about["default"], tuple(about["left_out"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is of another version or damaged ({error}); add the table again") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged or of another version; add the table {name} again ({reason})") from None
 
 
 def _file(name: str) -> Path:
@@ -215,13 +224,16 @@ def _file(name: str) -> Path:
 
 
 def _added() -> Iterator[tuple[str, str]]:
-    """Name and space of each table in the cache folder; files that are none are passed over."""
+    """Name and space of each table in the cache folder; files that are none, or of another version, are passed over."""
     folder = cache_folder() / "tables"
     for path in sorted(folder.rglob("*.archflow")):
         try:
-            yield str(path.relative_to(folder).with_suffix("")), load_settings(path, "table")["space"]
-        except (OSError, ValueError, KeyError):
+            about = load_settings(path, "table")
+            is_known = make_space(about["space"]).vocabulary == tuple(about["vocabulary"])
+        except (KeyError, OSError, TypeError, ValueError):
             continue
+        if is_known:
+            yield path.relative_to(folder).with_suffix("").as_posix(), about["space"]
 
 
 def _function(reader: str) -> Callable[..., Any]:

@@ -37,9 +37,10 @@ def read_table(path: str | Path, space: Space, arch_column: str = "arch") -> Tab
         raise ValueError(f"{path} has no column '{arch_column}'; it has: {', '.join(columns) or 'none'}")
     if not lines:
         raise ValueError(f"{path} has no rows")
-    numbers = {name: found for name, values in columns.items() if (found := _numbers(values)) is not None}
     strings = columns[arch_column]
-    if arch_column in numbers or not all(isinstance(string, str) for string in strings):
+    others = {name: values for name, values in columns.items() if name != arch_column}
+    numbers = {name: found for name, values in others.items() if (found := _numbers(values)) is not None}
+    if not all(isinstance(string, str) for string in strings):
         row = next((row for row, string in enumerate(strings) if not isinstance(string, str)), 0)
         raise ValueError(f"{path}, line {lines[row]}: no architecture in column '{arch_column}'")
     try:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import archflow
 from archflow.graphs import ArchBatch
-from archflow.spaces.nasbench101 import OPERATIONS, NASBench101, prune
+from archflow.spaces import nasbench101_signal as signal
+from archflow.spaces.nasbench101 import OPERATIONS, NASBench101, _unpacked, prune
 from archflow.spaces.nasbench201 import NASBench201
 from tests import shared_data
 from tests.strategies import renumber
@@ -155,7 +156,7 @@ def test_the_space_has_its_published_size_and_settings(cells):
     assert SPACE.size == len(cells) == 423_624
     assert SPACE.vocabulary == ("input", "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3", "output")
     assert SPACE.flow_defaults == (4, 1.0)
-    assert SPACE.proxies == ("parameters", "flops")
+    assert SPACE.proxies[:2] == ("parameters", "flops")
     assert np.bincount(np.diff(cells.node_offsets)).tolist() == [0, 0, 1, 6, 84, 2_441, 62_010, 359_082]
     assert np.diff(cells.edge_offsets).max() == 9
 
@@ -475,7 +476,7 @@ def test_the_ranges_that_the_docstrings_name(cells):
         assert f"{count.min():,} to {count.max():,}" in method.__doc__
 
 
-@pytest.mark.parametrize("name", SPACE.proxies)
+@pytest.mark.parametrize("name", ["parameters", "flops"])
 def test_proxies_are_the_sizes_as_floats(some, name):
     values = SPACE.proxy(name, some)
     assert values.dtype == float
@@ -483,8 +484,16 @@ def test_proxies_are_the_sizes_as_floats(some, name):
 
 
 def test_an_unknown_proxy_is_refused(some):
-    with pytest.raises(ValueError, match="unknown proxy 'synflow' of nasbench101; known: parameters, flops"):
-        SPACE.proxy("synflow", some)
+    with pytest.raises(ValueError, match="unknown proxy 'luck' of nasbench101; known: parameters, flops"):
+        SPACE.proxy("luck", some)
+
+
+def test_the_other_proxies_are_those_of_signal_propagation(some):
+    _, matrices, operations = _unpacked(SPACE.keys(some))
+    for name in signal.PROXIES:
+        assert np.array_equal(SPACE.proxy(name, some), signal.proxy(name, matrices, operations))
+    assert np.array_equal(SPACE.proxy("zen", some), signal.propagate(matrices, operations).zen)
+    assert np.array_equal(SPACE.proxy("l2_norm", some), signal.l2_norm(matrices, operations))
 
 
 # The published tables

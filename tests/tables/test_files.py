@@ -227,8 +227,16 @@ def test_a_missing_architecture_is_named_with_its_line(tmp_path, ending, row):
 @pytest.mark.parametrize("strings", [[None, None], [1, 2], [1.5, 2.5]], ids=str)
 def test_a_column_of_something_else_holds_no_architectures(tmp_path, ending, strings):
     path = write(tmp_path / f"file{ending}", {"arch": strings, "x": [1, 2]})
-    with pytest.raises(ValueError, match=rf"file{ending}, line {first_line(path)}: no architecture in column 'arch'"):
+    reason = "no architecture in column 'arch'" if ending != ".csv" or strings[0] is None else "a cell has 3 groups"
+    with pytest.raises(ValueError, match=rf"file{ending}, line {first_line(path)}: {reason}"):
         read_table(path, SPACE)
+
+
+def test_strings_of_digits_are_architectures_where_a_space_writes_them_so(tmp_path):
+    path = write(tmp_path / "file.csv", {"arch": ["00022000", "22222222"], "x": [1, 2]})
+    table = read_table(path, archflow.space("nasbench-macro"))
+    assert table.space.format(table.archs) == ["00022000", "22222222"]
+    assert list(table.columns) == ["x"]
 
 
 def test_a_blank_line_of_jsonl_counts(tmp_path):

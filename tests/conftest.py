@@ -1,0 +1,85 @@
+"""What tests everywhere may ask for: a cache folder that is not the user's, a full disk, the command ``archflow``, …"""
+
+import json
+import os
+import sys
+
+import pytest
+
+import archflow.files
+from archflow.cli import main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_user(tmp_path_factory):
+    """No test sees or touches the user's cache folder; one that keeps a table asks for a ``cache`` of its own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARCHFLOW_CACHE", str(folder))
+        yield
+    assert list(folder.rglob("*")) == []
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder for one test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ARCHFLOW_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """From now on each file is begun, and then there is no room for its content; the names of those begun."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    begun = []
+
+    def begin(dir, **_):
+        os.close(os.open(temporary := os.path.join(dir, "temporary"), os.O_CREAT))
+        begun.append(temporary)
+        return os.open("/dev/full", os.O_WRONLY), temporary
+
+    monkeypatch.setattr(archflow.files.tempfile, "mkstemp", begin)
+    return begun
+
+
+@pytest.fixture
+def unprivileged():
+    """Root may write everywhere, so root becomes nobody for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+class Outcome:
+    """What a run of the command left behind."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+        self.lines = err.splitlines()
+
+    @property
+    def json(self):
+        """The one JSON object on standard output."""
+        assert self.out.count("\n") == 1, self.out
+        found = json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture
+def call(capfd, monkeypatch):
+    """Run the command in this process, which takes no seconds to start."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["archflow", *map(str, args)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return Outcome(caught.value.code or 0, *capfd.readouterr())
+
+    return call
