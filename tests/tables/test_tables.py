@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archflow
 from archflow.files import cache_folder, load_tensors, save_tensors
-from archflow.graphs import ArchBatch
 from archflow.spaces.darts import DARTS
 from archflow.spaces.nasbench101 import NASBench101
 from archflow.spaces.nasbench201 import NASBench201
@@ -97,7 +97,7 @@ def test_arrays_may_be_views_read_only_and_the_same(cache, recwarn):
     numbers = np.arange(24.0).reshape(6, 4)
     fixed = np.arange(6.0)
     fixed.flags.writeable = False
-    columns = {"view": numbers[:, 1], "backwards": fixed[::-1], "fixed": fixed, "again": fixed, "broadcast": fixed[:1]}
+    columns = {"view": numbers[:, 1], "backwards": fixed[::-1], "fixed": fixed, "again": fixed}
     columns["broadcast"] = np.broadcast_to(1.5, 6)
     kept = replace(MINE, columns=columns)
     keep(kept)
@@ -317,9 +317,7 @@ UNREADABLE = {
     "cut in its middle": lambda path: path.write_bytes(path.read_bytes()[:-400]),
     "cut at its end": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "architectures": lambda path: ARCHS.save(path),
-    "another program's": lambda path: path.write_bytes(
-        __import__("safetensors.torch").torch.save({"a": torch.ones(1)})
-    ),
+    "another program's": lambda path: safetensors.torch.save_file({"a": torch.ones(1)}, path),
     "no settings": lambda path: rename(path, '"settings":', '"sittings":'),
     "settings that are no JSON": lambda path: rename(path, r'"settings":"{', r'"settings":"]'),
     "settings that are a list": lambda path: save_tensors(path, "table", {}, [1, 2]),
@@ -377,14 +375,7 @@ def test_other_things_in_the_cache_folder(cache):
             table(name)
 
 
-def test_a_full_disk_leaves_the_previous_table(cache, full_disk):
-    with pytest.raises(OSError, match="No space left on device"):
-        keep(MINE)
-    assert full_disk
-    assert files(cache) == {}
-
-
-def test_a_disk_that_fills_up_leaves_the_previous_table(cache, request):
+def test_a_full_disk_leaves_the_previous_table(cache, request):
     keep(MINE)
     before = files(cache)
     begun = request.getfixturevalue("full_disk")
@@ -448,7 +439,7 @@ def test_an_official_file_is_added_once(cache, tmp_path, name):
     assert found.name == name
     assert found.space.name == OFFICIAL[name].space
     assert found.default in ("", *found.columns)
-    assert said or name in ("nasbench101",)
+    assert said
     if path.is_file():
         path.unlink()
     assert_equal(table(name), found)
@@ -481,9 +472,7 @@ def test_what_cannot_be_added(cache, tmp_path):
 
 
 def test_a_reader_that_gives_one_network_twice_is_not_trusted(cache, tmp_path, monkeypatch):
-    twice = replace(
-        MINE, archs=ArchBatch.concat([ARCHS[:3]] * 2) if hasattr(ArchBatch, "concat") else ARCHS[[0, 1] * 3]
-    )
+    twice = replace(MINE, archs=ARCHS[[0, 1] * 3])
     monkeypatch.setattr(archflow.tables, "_function", lambda reader: lambda path, progress: twice)
     with pytest.raises(ValueError, match=r"^nasbench201/hw: architecture 3 is the same network as architecture 1: "):
         add("nasbench201/hw", tmp_path)
