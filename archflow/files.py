@@ -57,6 +57,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ARCHFLOW_CACHE") or Path.home() / ".cache" / "archflow")
 
 
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file, for ``json.loads(…, object_pairs_hook=…)``: by itself the last of two entries wins.
+
+    Raises:
+        ValueError: two entries have one name; the message says which.
+    """
+    entries: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in entries:
+            raise ValueError(f"{name!r} is given twice")
+        entries[name] = value
+    return entries
+
+
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], settings: dict[str, Any]) -> None:
     """Write ``tensors`` and the JSON-able ``settings`` as one file of the given ``kind`` ("archs", "ranker", …)."""
     metadata = {"archflow": kind, "settings": json.dumps(settings)}

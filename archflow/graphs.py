@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, Integer, Shaped, UInt64
+from jaxtyping import Bool, Int, Integer, Shaped, UInt64
 from numba import njit
 from numpy import ndarray
 
@@ -153,6 +153,24 @@ class ArchBatch:
             np.arange(archs + 1) * nodes,
             np.tile(np.asarray(edges, np.int64).reshape(-1, 2).T, archs),
             np.arange(archs + 1) * len(edges),
+            tuple(vocabulary),
+        )
+
+    @classmethod
+    def from_adjacency(
+        cls,
+        operations: Integer[ndarray, "archs nodes"],
+        adjacency: Bool[ndarray, "archs nodes nodes"],
+        vocabulary: Sequence[str],
+    ) -> ArchBatch:
+        """Architectures of one size; ``adjacency[i, u, v]`` says whether architecture i has the edge u→v."""
+        archs, nodes = operations.shape
+        _, sources, targets = np.nonzero(adjacency)
+        return cls(
+            operations.reshape(-1),
+            np.arange(archs + 1) * nodes,
+            np.stack([sources, targets]),
+            _offsets(adjacency.sum(axis=(1, 2))),
             tuple(vocabulary),
         )
 

@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from archflow.graphs import ArchBatch
 from archflow.spaces import nasbench201_signal as signal
+from archflow.spaces.skeleton import SharedSkeleton
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -26,44 +27,23 @@ _SKELETON = [
     *((1 + i, 1 + j) for i, a in enumerate(CELL_EDGES) for j, b in enumerate(CELL_EDGES) if a[1] == b[0]),
     *((1 + i, 7) for i, (_, target) in enumerate(CELL_EDGES) if target == 3),
 ]
-_SORTED_SKELETON = np.array(sorted(_SKELETON, key=lambda edge: edge[::-1])).T
-_DIGITS = len(OPERATIONS) ** np.arange(len(CELL_EDGES))[::-1]
 _STAGES = ((16, 32), (32, 16), (64, 8))
 """Channels and height (= width) of the feature maps in the three stages of the CIFAR-10 network."""
 _CELLS_PER_STAGE = 5
 
 
-class NASBench201:
-    """The space ``nasbench201``: 15,625 cells, as DAGs of 8 nodes over a vocabulary of 7."""
+class NASBench201(SharedSkeleton):
+    """The space ``nasbench201``: 15,625 cells, as DAGs of 8 nodes over a vocabulary of 7.
+
+    Its ``operations`` are those of the cell's edges, as indices into ``OPERATIONS``, in the order of ``CELL_EDGES``.
+    """
 
     name = "nasbench201"
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (7, 0.1)
-    size = len(OPERATIONS) ** len(CELL_EDGES)
+    skeleton = tuple(sorted(_SKELETON, key=lambda edge: edge[::-1]))
+    form = "it lacks the 8 nodes and 10 edges of a cell in their order"
     proxies = ("parameters", *signal.PROXIES)
-
-    def enumerate(self) -> ArchBatch:
-        """All 15,625 cells; the operation of the string's first edge changes slowest."""
-        return self._cells(np.arange(self.size))
-
-    def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different cells, uniformly at random.
-
-        Raises:
-            ValueError: ``n`` is not between 1 and 15,625.
-        """
-        if not 1 <= n <= self.size:
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
-        return self._cells(np.random.default_rng(seed).choice(self.size, n, replace=False))
-
-    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Each cell with one edge, chosen at random, carrying another operation."""
-        rng = np.random.default_rng(seed)
-        cells = self.operations(archs)
-        rows, edge = np.arange(len(cells)), rng.integers(len(CELL_EDGES), size=len(cells))
-        step = rng.integers(1, len(OPERATIONS), size=len(cells))
-        cells[rows, edge] = (cells[rows, edge] + step) % len(OPERATIONS)
-        return self.from_operations(cells)
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each cell as ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|…|``."""
@@ -124,43 +104,6 @@ class NASBench201:
         if name == "parameters":
             return self.parameters(archs).astype(float)
         return signal.proxy(name, self.operations(archs))
-
-    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """The position of each cell in :meth:`enumerate`; every cell is a network of its own here.
-
-        Raises:
-            ValueError: see :meth:`operations`.
-        """
-        return self.operations(archs) @ _DIGITS
-
-    def operations(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
-        """The operation of each of the cell's edges, as indices into ``OPERATIONS``, in the order of ``CELL_EDGES``.
-
-        Raises:
-            ValueError: the batch has another vocabulary, or holds a graph that is no cell with its nodes in our order.
-        """
-        archs.require_vocabulary(self.vocabulary, self.name)
-        sizes, degrees = np.diff(archs.node_offsets), np.diff(archs.edge_offsets)
-        if (sizes != 8).any() or (degrees != len(_SKELETON)).any():
-            index = int(np.argmax((sizes != 8) | (degrees != len(_SKELETON))))
-            raise ValueError(f"architecture {index} is no NAS-Bench-201 cell: it lacks the 8 nodes and 10 edges of one")
-        nodes = archs.operations.reshape(-1, 8).astype(np.int64)
-        ends = np.isin(nodes, (0, len(self.vocabulary) - 1)) != np.array([1, 0, 0, 0, 0, 0, 0, 1], dtype=bool)
-        edges = (archs.edges.reshape(2, -1, len(_SKELETON)) != _SORTED_SKELETON[:, None]).any(axis=0)
-        wrong = ends.any(axis=1) | edges.any(axis=1) | (nodes[:, 0] != 0)
-        if wrong.any():
-            raise ValueError(f"architecture {int(np.argmax(wrong))} is no NAS-Bench-201 cell with its nodes in order")
-        return nodes[:, 1:7] - 1
-
-    def from_operations(self, cells: Int[ndarray, "archs 6"]) -> ArchBatch:
-        """The inverse of :meth:`operations`."""
-        nodes = np.zeros((len(cells), 8), dtype=np.int64)
-        nodes[:, 1:7] = cells + 1
-        nodes[:, 7] = len(self.vocabulary) - 1
-        return ArchBatch.from_skeleton(nodes, _SKELETON, self.vocabulary)
-
-    def _cells(self, numbers: Int[ndarray, " archs"]) -> ArchBatch:
-        return self.from_operations(numbers[:, None] // _DIGITS % len(OPERATIONS))
 
     def _count(self, archs: ArchBatch, operation: str) -> Int[ndarray, " archs"]:
         return (self.operations(archs) == OPERATIONS.index(operation)).sum(axis=1)

@@ -175,15 +175,7 @@ class NASBenchASR:
         nodes = np.zeros((len(keys), 5), dtype=np.int64)
         nodes[:, 1:4] = cells[:, _OPERATION] + 1
         nodes[:, 4] = len(self.vocabulary) - 1
-        adjacency = _adjacency(cells)
-        _, sources, targets = np.nonzero(adjacency)
-        return ArchBatch(
-            nodes.reshape(-1),
-            np.arange(len(keys) + 1) * 5,
-            np.stack([sources, targets]),
-            np.concatenate([[0], np.cumsum(adjacency.sum(axis=(1, 2)))]),
-            self.vocabulary,
-        )
+        return ArchBatch.from_adjacency(nodes, _adjacency(cells), self.vocabulary)
 
 
 def _cells(numbers: Int[ndarray, " archs"]) -> Int[ndarray, "archs 9"]:

@@ -172,15 +172,7 @@ class NASBenchGraph:
         nodes = np.zeros((len(keys), 6), dtype=np.int64)
         nodes[:, 1:5] = np.searchsorted(self._digits, operations) + 1
         nodes[:, 5] = len(self.vocabulary) - 1
-        adjacency = _adjacency(links)
-        _, sources, targets = np.nonzero(adjacency)
-        return ArchBatch(
-            nodes.reshape(-1),
-            np.arange(len(keys) + 1) * 6,
-            np.stack([sources, targets]),
-            np.concatenate([[0], np.cumsum(adjacency.sum(axis=(1, 2)))]),
-            self.vocabulary,
-        )
+        return ArchBatch.from_adjacency(nodes, _adjacency(links), self.vocabulary)
 
     @cached_property
     def _all_keys(self) -> Int[ndarray, " archs"]:

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
+from archflow.spaces.skeleton import SharedSkeleton
 
 OPERATIONS = ("identity", "mb3_k3", "mb6_k5")
 """Nothing; a bottleneck of expansion 3 and kernel 3; one of expansion 6 and kernel 5."""
@@ -25,43 +26,23 @@ STAGES = (2, 3, 3)
 """Blocks in each stage."""
 
 _BLOCKS = sum(STAGES)
-_CHAIN = [(node, node + 1) for node in range(_BLOCKS + 1)]
-_DIGITS = len(OPERATIONS) ** np.arange(_BLOCKS)[::-1]
 _BOTTLENECKS = ((3, 3), (6, 5))
 """Expansion and kernel of the operations 1 and 2."""
 
 
-class NASBenchMacro:
-    """The space ``nasbench-macro``: 6,561 chains of 10 nodes over a vocabulary of 5."""
+class NASBenchMacro(SharedSkeleton):
+    """The space ``nasbench-macro``: 6,561 chains of 10 nodes over a vocabulary of 5.
+
+    Its ``operations`` are the block in each place, as indices into ``OPERATIONS``. The benchmark lists every string by
+    itself, so each has a key of its own.
+    """
 
     name = "nasbench-macro"
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (7, 0.1)
-    size = len(OPERATIONS) ** _BLOCKS
+    skeleton = tuple((node, node + 1) for node in range(_BLOCKS + 1))
+    form = f"its nodes must be the input, {_BLOCKS} blocks and the output, in a chain"
     proxies = ("parameters", "flops")
-
-    def enumerate(self) -> ArchBatch:
-        """All 6,561 chains, in the order of their strings."""
-        return self._chains(np.arange(self.size))
-
-    def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different chains, uniformly at random; two of them may denote the same network.
-
-        Raises:
-            ValueError: ``n`` is not between 1 and 6,561.
-        """
-        if not 1 <= n <= self.size:
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
-        return self._chains(np.random.default_rng(seed).choice(self.size, n, replace=False))
-
-    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Each chain with one block, chosen at random, become another."""
-        rng = np.random.default_rng(seed)
-        chains = self.operations(archs)
-        rows, block = np.arange(len(chains)), rng.integers(_BLOCKS, size=len(chains))
-        step = rng.integers(1, len(OPERATIONS), size=len(chains))
-        chains[rows, block] = (chains[rows, block] + step) % len(OPERATIONS)
-        return self.from_operations(chains)
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each chain as eight digits, e.g. ``20120100``."""
@@ -102,44 +83,6 @@ class NASBenchMacro:
         if name not in self.proxies:
             raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
         return self._sizes(archs)[self.proxies.index(name)].astype(float)
-
-    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """The position of each chain in :meth:`enumerate`; the benchmark lists every string by itself.
-
-        Raises:
-            ValueError: see :meth:`operations`.
-        """
-        return self.operations(archs) @ _DIGITS
-
-    def operations(self, archs: ArchBatch) -> Int[ndarray, "archs 8"]:
-        """The block in each place, as indices into ``OPERATIONS``.
-
-        Raises:
-            ValueError: the batch has another vocabulary, or holds a graph that is no chain with its nodes in order.
-        """
-        archs.require_vocabulary(self.vocabulary, self.name)
-        wrong = (np.diff(archs.node_offsets) != _BLOCKS + 2) | (np.diff(archs.edge_offsets) != len(_CHAIN))
-        if not wrong.any():
-            nodes = archs.operations.reshape(-1, _BLOCKS + 2).astype(np.int64)
-            inner = (nodes[:, 1:-1] > 0) & (nodes[:, 1:-1] <= len(OPERATIONS))
-            edges = archs.edges.reshape(2, -1, len(_CHAIN)) == np.array(_CHAIN).T[:, None]
-            wrong = (nodes[:, 0] != 0) | ~inner.all(axis=1) | ~edges.all(axis=(0, 2))
-            wrong |= nodes[:, -1] != len(self.vocabulary) - 1
-        if wrong.any():
-            raise ValueError(
-                f"architecture {int(np.argmax(wrong))} is not of {self.name}: "
-                f"its nodes must be the input, {_BLOCKS} blocks and the output, in a chain"
-            )
-        return nodes[:, 1:-1] - 1
-
-    def from_operations(self, chains: Int[ndarray, "archs 8"]) -> ArchBatch:
-        """The inverse of :meth:`operations`."""
-        nodes = np.pad(chains + 1, ((0, 0), (1, 1)))
-        nodes[:, -1] = len(self.vocabulary) - 1
-        return ArchBatch.from_skeleton(nodes, _CHAIN, self.vocabulary)
-
-    def _chains(self, numbers: Int[ndarray, " archs"]) -> ArchBatch:
-        return self.from_operations(numbers[:, None] // _DIGITS % len(OPERATIONS))
 
     def _sizes(self, archs: ArchBatch) -> Int[ndarray, "2 archs"]:
         """Parameters and multiply-accumulates."""

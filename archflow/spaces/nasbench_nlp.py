@@ -20,15 +20,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import Counter
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt64
 from numpy import ndarray
 
+from archflow.files import without_repetition
 from archflow.graphs import ArchBatch, Graph, scramble
 
 STATES = 3
@@ -226,7 +225,7 @@ def recipe_graph(string: str) -> Graph:
         ValueError: it is malformed or not of this space; the message says why.
     """
     try:
-        nodes = json.loads(string, object_pairs_hook=_once)
+        nodes = json.loads(string, object_pairs_hook=without_repetition)
     except (json.JSONDecodeError, RecursionError):
         raise ValueError("a recipe is JSON") from None
     if not isinstance(nodes, dict):
@@ -243,13 +242,6 @@ def recipe_graph(string: str) -> Graph:
         recipe[name] = operation, inputs
     _require_recipe(recipe)
     return _graph(recipe)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for name, times in Counter(name for name, _ in pairs).items():
-        if times > 1:
-            raise ValueError(f"{name!r} is given twice")
-    return dict(pairs)
 
 
 def _require_recipe(recipe: Recipe) -> None:

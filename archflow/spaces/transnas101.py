@@ -22,15 +22,14 @@ from numpy import ndarray
 
 from archflow.graphs import ArchBatch
 from archflow.spaces import nasbench201_signal as signal
+from archflow.spaces.nasbench201 import NASBench201
+from archflow.spaces.skeleton import SharedSkeleton
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 """What an edge of a micro cell may carry, by the digits of its string."""
 MODULES = ("normal", "double_channels", "halve_resolution", "double_and_halve")
 """What a module of a macro network may be; the digits of its string begin with 1."""
 
-_SKELETON = [(0, 1), (0, 2), (1, 3), (0, 4), (1, 5), (2, 6), (3, 6), (4, 7), (5, 7), (6, 7)]
-"""An operation reads those that end in the node of the cell where it begins. In the order in which a batch has them."""
-_CELL_DIGITS = 4 ** np.arange(6)[::-1]
 _FROM_INPUT = (True, True, False, True, False, False)
 """Which edges of a cell begin at its input: they change channels and resolution, the others find them changed."""
 _CELLS = ((64, 128), *[(128, 128)] * 3, (128, 256), *[(256, 256)] * 3, (256, 512), (512, 512))
@@ -40,36 +39,18 @@ _SCENES = 47
 """Classes of the task class_scene."""
 
 
-class TransNASMicro:
-    """The space ``transnas101-micro``: 4,096 cells, as DAGs of 8 nodes over a vocabulary of 6."""
+class TransNASMicro(SharedSkeleton):
+    """The space ``transnas101-micro``: 4,096 cells, as DAGs of 8 nodes over a vocabulary of 6.
+
+    Its ``operations`` are those of the cell's edges, as indices into ``OPERATIONS``, in the order of the string.
+    """
 
     name = "transnas101-micro"
     vocabulary = ("input", *OPERATIONS, "output")
     flow_defaults = (7, 0.1)
-    size = 4**6
+    skeleton = NASBench201.skeleton
+    form = NASBench201.form
     proxies = ("parameters", *signal.PROXIES)
-
-    def enumerate(self) -> ArchBatch:
-        """All 4,096 cells, in the order of their strings."""
-        return self._cells(np.arange(self.size))
-
-    def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different cells, uniformly at random.
-
-        Raises:
-            ValueError: ``n`` is not between 1 and 4,096.
-        """
-        if not 1 <= n <= self.size:
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
-        return self._cells(np.random.default_rng(seed).choice(self.size, n, replace=False))
-
-    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Each cell with one edge, chosen at random, carrying another operation."""
-        rng = np.random.default_rng(seed)
-        cells = self.operations(archs)
-        rows, edge = np.arange(len(cells)), rng.integers(6, size=len(cells))
-        cells[rows, edge] = (cells[rows, edge] + rng.integers(1, 4, size=len(cells))) % 4
-        return self.from_operations(cells)
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each cell as ``64-41414-1_02_333``."""
@@ -123,43 +104,6 @@ class TransNASMicro:
             return self.parameters(archs).astype(float)
         # The operations have the same numbers there, and the edges the same order.
         return signal.proxy(name, self.operations(archs))
-
-    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """The position of each cell in :meth:`enumerate`; the benchmark trained every one of them.
-
-        Raises:
-            ValueError: see :meth:`operations`.
-        """
-        return self.operations(archs) @ _CELL_DIGITS
-
-    def operations(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
-        """The operation of each of the cell's edges, as indices into ``OPERATIONS``, in the order of the string.
-
-        Raises:
-            ValueError: the batch has another vocabulary, or holds a graph that is no cell with its nodes in our order.
-        """
-        archs.require_vocabulary(self.vocabulary, self.name)
-        wrong = (np.diff(archs.node_offsets) != 8) | (np.diff(archs.edge_offsets) != len(_SKELETON))
-        if not wrong.any():
-            nodes = archs.operations.reshape(-1, 8).astype(np.int64)
-            inner = (nodes[:, 1:7] > 0) & (nodes[:, 1:7] <= len(OPERATIONS))
-            edges = archs.edges.reshape(2, -1, len(_SKELETON)) == np.array(_SKELETON).T[:, None]
-            wrong = (nodes[:, 0] != 0) | ~inner.all(axis=1) | (nodes[:, 7] != 5) | ~edges.all(axis=(0, 2))
-        if wrong.any():
-            raise ValueError(
-                f"architecture {int(np.argmax(wrong))} is not of {self.name}: "
-                "it lacks the 8 nodes and 10 edges of a cell in their order"
-            )
-        return nodes[:, 1:7] - 1
-
-    def from_operations(self, cells: Int[ndarray, "archs 6"]) -> ArchBatch:
-        """The inverse of :meth:`operations`."""
-        nodes = np.pad(cells + 1, ((0, 0), (1, 1)))
-        nodes[:, 7] = len(self.vocabulary) - 1
-        return ArchBatch.from_skeleton(nodes, _SKELETON, self.vocabulary)
-
-    def _cells(self, numbers: Int[ndarray, " archs"]) -> ArchBatch:
-        return self.from_operations(numbers[:, None] // _CELL_DIGITS % 4)
 
 
 class TransNASMacro:

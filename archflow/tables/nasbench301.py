@@ -25,6 +25,7 @@ from archflow.progress import Progress, silent
 from archflow.spaces.darts import CELLS, DARTS, OPERATIONS
 from archflow.tables import Table
 from archflow.tables.archives import ZIP_ERRORS
+from archflow.tables.means import mean_of_each
 
 MEASURES = (
     *("val_accuracy", "test_accuracy", "train_accuracy", "val_cross_entropy", "train_cross_entropy", "train_loss"),
@@ -71,11 +72,8 @@ def read(path: str | Path, progress: Progress = silent) -> Table:
             "network with 32 channels and 8 layers that was trained for 100 epochs"
         )
     keys, network = np.unique(space.keys(space.from_choices(np.array(choices))), return_inverse=True)
-    columns = {}
-    for measure, values in zip(MEASURES, np.array(numbers).T, strict=True):
-        known = ~np.isnan(values)
-        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no run has the measure
-            columns[measure] = np.bincount(network, np.where(known, values, 0)) / np.bincount(network, known)
+    measured = zip(MEASURES, np.array(numbers).T, strict=True)
+    columns = {measure: mean_of_each(network, values) for measure, values in measured}
     columns["runs"] = np.bincount(network).astype(float)
     return Table("darts/nasbench301", space, space.from_keys(keys), columns, "val_accuracy")
 

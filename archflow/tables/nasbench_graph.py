@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from archflow.graphs import ArchBatch
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench_graph import NASBenchGraph
 from archflow.tables import Table
@@ -73,15 +74,14 @@ def read() -> Table:
         ModuleNotFoundError: the package is not installed.
         ValueError: one of its files is damaged, or is another table.
     """
-    space, proteins = NASBenchGraph(), NASBenchGraph.proteins()
+    space = NASBenchGraph()
     archs = space.enumerate()
-    trained_on_proteins = np.isin(space.keys(archs), proteins.keys(proteins.enumerate()))
     columns: dict[str, Float[ndarray, " archs"]] = {}
     for dataset in DATASETS:
-        trained = trained_on_proteins if dataset == "proteins" else np.ones(len(archs), dtype=bool)
-        for measure, numbers in _measures(dataset, proteins if dataset == "proteins" else space).items():
+        its_space, rows = _trained_on(dataset, space, archs)
+        for measure, numbers in _measures(dataset, its_space).items():
             columns[f"{dataset}/{measure}"] = np.full(len(archs), np.nan)
-            columns[f"{dataset}/{measure}"][trained] = numbers
+            columns[f"{dataset}/{measure}"][rows] = numbers
     return Table("nasbench-graph", space, archs, columns, "cora/valid_perf")
 
 
@@ -110,9 +110,8 @@ def read_full(path: Path, progress: Progress = silent) -> Table:
         FileNotFoundError: there is no such file.
         ValueError: a file is damaged, asks for anything but numbers, or is another table; or none is there.
     """
-    space, proteins = NASBenchGraph(), NASBenchGraph.proteins()
+    space = NASBenchGraph()
     archs = space.enumerate()
-    trained_on_proteins = np.isin(space.keys(archs), proteins.keys(proteins.enumerate()))
     path.stat()  # raises where there is no such file
     try:
         root = zipfile.Path(path) if zipfile.is_zipfile(path) else path
@@ -126,17 +125,24 @@ def read_full(path: Path, progress: Progress = silent) -> Table:
         progress("reading", number, len(files))
         dataset = file.name.removesuffix(".bench")[:-1]
         records = _unpickled(file)
-        trained = trained_on_proteins if dataset == "proteins" else np.ones(len(archs), dtype=bool)
-        its_space = proteins if dataset == "proteins" else space
+        its_space, rows = _trained_on(dataset, space, archs)
         for measure, numbers in _by_measure(str(file), records, its_space, full=True).items():
             column = np.full(len(archs), np.nan)
-            column[trained] = numbers
+            column[rows] = numbers
             runs.setdefault(f"{dataset}/{measure}", []).append(column)
     progress("reading", len(files), len(files))
     names = [f"{dataset}/{measure}" for dataset in DATASETS for measure in (*MEASURES, *LAST)]
     columns = {name: np.mean(runs[name], axis=0) for name in names if name in runs}
     default = next(name for name in columns if name.endswith(("/valid_perf", "/valid_perf_last")))
     return Table("nasbench-graph/full", space, archs, columns, default)
+
+
+def _trained_on(dataset: str, space: NASBenchGraph, archs: ArchBatch) -> tuple[NASBenchGraph, Bool[ndarray, " archs"]]:
+    """The space of the cells that were trained on a data set, and which of all ``archs`` they are."""
+    if dataset != "proteins":
+        return space, np.ones(len(archs), dtype=bool)
+    proteins = NASBenchGraph.proteins()
+    return proteins, np.isin(space.keys(archs), proteins.keys(proteins.enumerate()))
 
 
 def _unpickled(file: Path | zipfile.Path) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from archflow.files import without_repetition
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench_macro import NASBenchMacro
 from archflow.tables import Table
@@ -36,7 +37,7 @@ def read(path: Path, progress: Progress = silent) -> Table:
     space = NASBenchMacro()
     archs = space.enumerate()
     try:
-        records = json.loads(path.read_bytes(), object_pairs_hook=_without_repetition)
+        records = json.loads(path.read_bytes(), object_pairs_hook=without_repetition)
         if not isinstance(records, dict) or not records:
             raise ValueError("it must hold an entry for each architecture")
         unknown = records.keys() - set(space.format(archs))
@@ -48,16 +49,6 @@ def read(path: Path, progress: Progress = silent) -> Table:
         raise ValueError(f"{path} is damaged, or not the table of NAS-Bench-Macro: {error}") from None
     progress("reading", len(archs), len(archs))
     return Table("nasbench-macro", space, archs, dict(zip(_COLUMNS, numbers.T, strict=True)), "mean_acc")
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of the file; JSON itself lets the last of two entries of one name win."""
-    entries: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in entries:
-            raise ValueError(f"'{name}' is given twice")
-        entries[name] = value
-    return entries
 
 
 def _numbers(name: str, record: Any) -> list[float]:

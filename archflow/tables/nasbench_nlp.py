@@ -21,14 +21,13 @@ from typing import Any, NamedTuple
 from zipfile import ZipFile
 
 import numpy as np
-from jaxtyping import Float, Int
-from numpy import ndarray
 
 from archflow.graphs import ArchBatch, Graph
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench_nlp import NASBenchNLP, recipe_graph
 from archflow.tables import Table
 from archflow.tables.archives import ZIP_ERRORS
+from archflow.tables.means import mean_of_each
 
 _MEANS = (
     *("valid_score", "best_valid_loss", "test_loss", "last_valid_loss", "last_test_loss", "last_train_loss"),
@@ -90,7 +89,7 @@ def read(path: Path, progress: Progress = silent) -> Table:
     order = np.argsort(first)
     first, network = first[order], np.argsort(order)[network]
     means = np.array([training.means for training in trainings])
-    columns = {name: _mean(column, network) for name, column in zip(_MEANS, means.T, strict=True)}
+    columns = {name: mean_of_each(network, column) for name, column in zip(_MEANS, means.T, strict=True)}
     columns["trainings"] = np.bincount(network, weights=~np.isnan(means[:, 0]))
     columns["num_params"] = np.array([trainings[row].num_params for row in first])
     columns["recepie_id"] = np.array([trainings[row].recipe_id for row in first], dtype=float)
@@ -143,12 +142,3 @@ def _training(log: Any) -> _Training:
         means = [-valid[best], valid[best], test[best], valid[-1], test[-1], train[-1], times.sum(), len(valid)]
     recipe_id = int(np.int64(log["recepie_id"]))
     return _Training(recipe_id, recipe_graph(log["recepie"]), float(log["num_params"]), means)
-
-
-def _mean(numbers: Float[ndarray, " trainings"], network: Int[ndarray, " trainings"]) -> Float[ndarray, " networks"]:
-    """The mean of each network's numbers that are not NaN; NaN where there are none."""
-    there = ~np.isnan(numbers)
-    size = int(network.max()) + 1
-    sums = np.bincount(network[there], weights=numbers[there], minlength=size)
-    counts = np.bincount(network[there], minlength=size)
-    return np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
