@@ -13,7 +13,7 @@ import numpy as np
 from archflow.spaces.nasbench201 import OPERATIONS, NASBench201
 from archflow.tables import Table
 from archflow.tables.packages import file_in_package
-from archflow.tables.unpickle import restricted_load
+from archflow.unpickle import restricted_load
 
 _ITS_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 _ITS_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))

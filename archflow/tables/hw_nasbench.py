@@ -18,7 +18,7 @@ from numpy import ndarray
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.tables import Table
-from archflow.tables.unpickle import NUMPY, restricted_load
+from archflow.unpickle import NUMPY, restricted_load
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 MEASURES = (

@@ -30,7 +30,7 @@ from archflow.graphs import Graph
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench_asr import OPERATIONS, NASBenchASR
 from archflow.tables import Table
-from archflow.tables.unpickle import NUMPY, restricted_load
+from archflow.unpickle import NUMPY, restricted_load
 
 
 def read(path: Path, progress: Progress = silent) -> Table:

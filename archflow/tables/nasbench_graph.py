@@ -29,7 +29,7 @@ from archflow.spaces.nasbench_graph import NASBenchGraph
 from archflow.tables import Table
 from archflow.tables.archives import ZIP_ERRORS
 from archflow.tables.packages import file_in_package
-from archflow.tables.unpickle import NUMPY, restricted_load
+from archflow.unpickle import NUMPY, restricted_load
 
 DATASETS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
 MEASURES = ("valid_perf", "perf", "latency", "para")

@@ -26,7 +26,7 @@ import numpy as np
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.tables import Table
-from archflow.tables.unpickle import NUMPY, restricted_load
+from archflow.unpickle import NUMPY, restricted_load
 
 SETS = {
     "cifar10-valid": ("x-valid", "ori-test"),

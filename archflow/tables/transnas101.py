@@ -18,7 +18,7 @@ from archflow.progress import Progress, silent
 from archflow.spaces.transnas101 import TransNASMacro, TransNASMicro
 from archflow.tables import Table
 from archflow.tables.archives import ZIP_ERRORS
-from archflow.tables.unpickle import NUMPY, restricted_load
+from archflow.unpickle import NUMPY, restricted_load
 
 FILE = "transnas-bench_v10141024.pth"
 _DEFAULT = "class_scene/valid_top1"

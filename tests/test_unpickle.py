@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archflow.tables.unpickle import restricted_load
+from archflow.unpickle import restricted_load
 
 CONTENT = {"cells": [(0, 1), (2, 3)], "accuracy": {"mean": 93.5, "name": "cora", "missing": None, "raw": b"\x00"}}
 
