@@ -1,0 +1,41 @@
+"""What the networks of all spaces have in common: feature maps, their average over the image, a linear classifier."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A convolutional classifier. A subclass says how feature maps come about, and has a linear ``classifier``."""
+
+    classifier: nn.Linear
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def features(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
+        """The feature maps before the global average; Zen-NAS measures these."""
+        raise NotImplementedError
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """The logits of the classes."""
+        return self.classifier(self.pool(self.features(images)).flatten(1))
+
+
+def conv(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """A convolution without bias, padded so that a stride of 1 keeps the size."""
+    padding = dilation * (kernel - 1) // 2
+    return nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
+
+
+def relu_conv_norm(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Rectifier, convolution, batch norm; the order of NAS-Bench-201 and TransNAS-Bench-101."""
+    return nn.Sequential(nn.ReLU(), conv(c_in, c_out, kernel, stride), nn.BatchNorm2d(c_out))
+
+
+def added(maps: list[Tensor], like: Tensor) -> Tensor:
+    """The sum of feature maps, zeros of the shape of ``like`` where there are none."""
+    return sum(maps[1:], maps[0]) if maps else torch.zeros_like(like)
