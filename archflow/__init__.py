@@ -4,8 +4,10 @@ from archflow import metrics
 from archflow.encoders import encoder, encoders, register_encoder
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.graphs import ArchBatch
+from archflow.networks import network
 from archflow.pretext.fgp import FGP
 from archflow.pretrain import pretrain
+from archflow.proxies import proxies
 from archflow.ranker import Ranker
 from archflow.spaces import register_space, space, spaces
 from archflow.tables import table
@@ -21,7 +23,9 @@ __all__ = [
     "encoders",
     "flow_surrogate",
     "metrics",
+    "network",
     "pretrain",
+    "proxies",
     "register_encoder",
     "register_space",
     "space",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +24,7 @@ from archflow.evaluate import figures, pretrain_fgp, proxy_column, strict_json
 from archflow.files import require_writable
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.progress import Display
+from archflow.proxies.measures import PROXIES, require_known
 from archflow.ranker import Ranker
 from archflow.report import Report, write_report
 from archflow.spaces import Space
@@ -37,7 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-PROXY_HELP = "closed-form (all that the space knows), some of them joined by commas, a column, or none."
+PROXY_HELP = (
+    "measured (all that 'archflow proxies' made), closed-form (all that the space knows), some of them joined by "
+    "commas (measured/nwot,parameters), a column, or none."
+)
 
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Fixes everything random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, … or auto, for a GPU where there is one.")]
@@ -214,6 +219,59 @@ class Task(StrEnum):
     """Pre-training tasks by name."""
 
     fgp = "fgp"
+
+
+@app.command()
+def proxies(
+    space: SpaceName = "nasbench201",
+    input: Input = None,
+    sample: Sample = None,
+    arch_column: ArchColumn = "arch",
+    proxy: Annotated[str, typer.Option(help=f"Some of {', '.join(PROXIES)}, joined by commas.")] = ",".join(PROXIES),
+    images: Annotated[
+        str, typer.Option(help="natural or white (Gaussian, with random labels), or the folder of CIFAR-10's batches.")
+    ] = "natural",
+    batch_size: Annotated[int, typer.Option(help="Images in the minibatch.")] = 64,
+    size: Annotated[int | None, typer.Option(help="Their height and width; the benchmark's by default.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the first cells; the benchmark's by default.")] = None,
+    depth: Annotated[int | None, typer.Option(help="Cells, or cells a stage; the benchmark's by default.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes; the benchmark's by default.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that share the work; one a core by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted or killed.")] = False,
+    out: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet file; OUT.partial holds an unfinished run.")] = Path(
+        "proxies.parquet"
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure zero-cost proxies on the untrained networks of a space, or of a file of architectures."""
+    require_format(out)
+    _require_output(out)
+    require_known(proxy.split(","))
+    data = _read(space, input, arch_column, sample, seed)
+    begun = time.monotonic()
+    with Display() as progress:
+        found = archflow.proxies(
+            space,
+            data.archs,
+            proxy.split(","),
+            images=images,
+            batch_size=batch_size,
+            **{"size": size, "width": width, "depth": depth, "classes": classes},
+            seed=seed,
+            processes=processes,
+            device=device,
+            out=out,
+            resume=resume,
+            progress=progress,
+        )
+    facts = {"out": str(out), "architectures": len(found), "proxies": list(found.columns)}
+    _say(
+        as_json,
+        {**facts, "seconds": time.monotonic() - begun},
+        f"{len(found.columns)} proxies of {len(found):,} architectures: {out}",
+    )
 
 
 @app.command()
@@ -483,7 +541,7 @@ def main() -> None:
             print(f"archflow: {' '.join(mistake.split())}", file=sys.stderr)
         sys.exit(2)
     if code == 130:
-        resumable = sys.argv[1:2] in (["pretrain"], ["evaluate"])
+        resumable = sys.argv[1:2] in (["pretrain"], ["evaluate"], ["proxies"])
         print("archflow: interrupted" + "; --resume goes on from what was saved" * resumable, file=sys.stderr)
     sys.exit(1 if code else 0)
 

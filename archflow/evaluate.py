@@ -30,7 +30,8 @@ from archflow.pretext.fgp import FGP
 from archflow.pretrain import Pretraining, fingerprint, pretrain
 from archflow.progress import Progress, silent
 from archflow.ranker import Ranker, check_labels
-from archflow.tables import Table
+from archflow.tables import Table, tables
+from archflow.tables import table as make_table
 
 METHODS = ("none", "fgp")
 """What ``evaluate`` can compare: no pre-training, and FGP."""
@@ -87,25 +88,46 @@ def figures(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"])
 def proxy_column(table: Table, names: str) -> Float[ndarray, "archs proxies"] | None:
     """Zero-cost proxies by their names, joined by commas.
 
-    A name is a column of the table, "parameters", "flops" or another proxy that the space knows in closed form, or
-    "closed-form" for all of those; "none" is none.
+    A name is a column of the table, or "parameters", "flops" or another proxy that the space knows in closed form, or
+    "closed-form" for all of those. "measured/NAME" is a column of the table "SPACE/proxies", which ``archflow proxies``
+    makes, NaN for architectures that it lacks; "measured" is all of its columns. "none" is none.
 
     Raises:
         ValueError: a name is unknown; the message lists the known ones.
     """
     space = table.space
+    measured = _measured(table) if "measured" in names else {}
+    groups = {"closed-form": space.proxies, "measured": tuple(measured)}
     columns = []
-    for name in names.replace("closed-form", ",".join(space.proxies) or "none").split(","):
+    for name in (each for part in names.split(",") for each in groups.get(part, (part,))):
         if name in table.columns:
             columns.append(table[name])
+        elif name in measured:
+            columns.append(measured[name])
         elif name in space.proxies:
             columns.append(space.proxy(name, table.archs))
         elif name in ("parameters", "flops"):
             columns.append(np.asarray(getattr(space, name)(table.archs), dtype=float))
         elif name != "none":
             known = dict.fromkeys(["closed-form", *space.proxies, "parameters", "flops", "none", *table.columns])
-            raise ValueError(f"unknown proxy '{name}'; known: {', '.join(known)}")
+            raise ValueError(f"unknown proxy '{name}'; known: {', '.join([*known, 'measured', *measured])}")
     return np.stack(columns, axis=1) if columns else None
+
+
+def _measured(table: Table) -> dict[str, Float[ndarray, " archs"]]:
+    """The measured proxies of a table's architectures, under the names "measured/…"."""
+    name = f"{table.space.name}/proxies"
+    if name not in tables(table.space.name):
+        raise ValueError(
+            f"there are no measured proxies of {table.space.name}: make them with archflow proxies, and keep them with "
+            f"archflow tables add FILE --space {table.space.name} --out {name}"
+        )
+    found = make_table(name)
+    rows = {key: row for row, key in enumerate(found.space.keys(found.archs).tolist())}
+    place = np.array([rows.get(key, -1) for key in table.space.keys(table.archs).tolist()])
+    return {
+        f"measured/{column}": np.where(place >= 0, values[place], np.nan) for column, values in found.columns.items()
+    }
 
 
 def evaluate(
@@ -198,9 +220,10 @@ def evaluate(
     # With the defaults, which may differ in another version. Those of pre-training are in each run.
     model = new_encoder(first_seed)
     fine_tuning = Ranker(model, **(ranker_settings or {})).settings
+    proxy_values = proxy_column(table, proxy) if "fgp" in methods else None
     settings = {
         **{"table": table.name, "space": table.space.name, "columns": columns, "pools": pools, "proxy": proxy},
-        "data": fingerprint(table.archs, table.columns.values()),
+        "data": fingerprint(table.archs, [*table.columns.values(), *([] if proxy_values is None else proxy_values.T)]),
         **{"encoder": encoder, "encoder_settings": model.settings, "task_settings": task_settings or {}},
         "pretrain_settings": pretrain_settings or {},
         "ranker_settings": {name: value for name, value in fine_tuning.items() if name != "seed"},
@@ -209,7 +232,6 @@ def evaluate(
     require_writable(out)
     kept = out.with_name(f"{out.stem}-encoders")
     runs = _previous_runs(out, settings) if resume else []
-    proxy_values = proxy_column(table, proxy) if "fgp" in methods else None
 
     def prepare(method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
         model = new_encoder(seed)

@@ -76,8 +76,9 @@ _IN_PACKAGES = {
     "nasbench201/analog": ("nasbench201", "analog:read"),
     "nasbench-graph": ("nasbench-graph", "nasbench_graph:read"),
     "nasbench-graph/proteins": ("nasbench-graph-proteins", "nasbench_graph:read_proteins"),
+    "nasbench201/proxies": ("nasbench201", "measured:read_nasbench201"),
 }
-"""Tables that come with PyPI packages: the space of each, and which module and function of ours reads it."""
+"""Tables that come with PyPI packages, the last with archflow: the space, and our module and function that read it."""
 
 
 class Official(NamedTuple):
