@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from archflow.graphs import ArchBatch
-from archflow.networks import nasbench201
+from archflow.networks import darts, nasbench101, nasbench201, transnas101
 from archflow.networks.network import Network
 
 
@@ -37,10 +37,10 @@ class Family(NamedTuple):
 
 
 _FAMILIES = {
-    # "nasbench101": Family(nasbench101.build, nasbench101.representatives, 128, 3, 10, 32),
+    "nasbench101": Family(nasbench101.build, nasbench101.representatives, 128, 3, 10, 32),
     "nasbench201": Family(nasbench201.build, nasbench201.representatives, 16, 5, 10, 32),
-    # "darts": Family(darts.build, darts.representatives, 32, 8, 10, 32),
-    # "transnas101-micro": Family(transnas101.build, transnas101.representatives, 64, 5, 47, 256),
+    "darts": Family(darts.build, darts.representatives, 32, 8, 10, 32),
+    "transnas101-micro": Family(transnas101.build, transnas101.representatives, 64, 5, 47, 256),
 }
 
 
