@@ -13,23 +13,23 @@ from rich.table import Table
 
 from archflow.evaluate import versions
 from archflow.files import write_atomically
-from bench import encoder, flow, memory, spaces
+from bench import encoder, flow, memory, proxies, spaces
 
 
 def main() -> None:
     listing = Table(title=f"archflow on {torch.get_num_threads()} threads (cells per second, medians)")
     for heading in ("what", "beside", "ours", "theirs", "ratio", "at least"):
         listing.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
-    rows = [*flow.rows(), *encoder.rows()]
+    rates = proxies.figures()
+    rows = [*flow.rows(), *encoder.rows(), *proxies.rows(rates)]
     for row in rows:
         mark = "" if row.ratio >= row.least else "  short"
         listing.add_row(
             row.what,
             row.beside,
-            f"{row.ours:,.0f}",
-            f"{row.theirs:,.0f}",
+            *(f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}" for rate in (row.ours, row.theirs)),
             f"{row.ratio:,.1f} ×{mark}",
-            f"{row.least:,.0f} ×",
+            f"{row.least:,g} ×",
         )
     size = memory.megabytes()
     listing.add_row("423,624 random 7-node DAGs", "", f"{size:.1f} MB", "", "", "≤ 60 MB")
@@ -38,16 +38,23 @@ def main() -> None:
     whole = Table(title="Whole spaces and official files")
     for heading in ("what", "seconds", "peak MB of the process"):
         whole.add_column(heading, justify="left" if heading == "what" else "right")
-    at_full_size = spaces.figures()
+    at_full_size = [*spaces.figures(), *proxies.peaks()]
     for figure in at_full_size:
         whole.add_row(str(figure["what"]), f"{figure['seconds']:.1f}", f"{figure['peak_megabytes']:,.0f}")
     console.print(whole)
+    proxy = Table(title="Zero-cost proxies of NAS-Bench-201, full size, 64 images: networks per second, one thread")
+    for heading in ("proxy", "networks/s"):
+        proxy.add_column(heading, justify="left" if heading == "proxy" else "right")
+    for name, rate in rates.items():
+        proxy.add_row(name, f"{rate:,.2f}")
+    console.print(proxy)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     result = {
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
         "whole": at_full_size,
+        "proxies_networks_per_second": rates,
         "archbatch_megabytes": size,
         "peak_megabytes": peak,
     }

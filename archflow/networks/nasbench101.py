@@ -3,8 +3,8 @@
 A stem of one convolution, three stacks of ``depth`` cells, global average, classifier. Each stack but the first begins
 with a maximum pooling that halves the image, and its cells have twice the channels. Trained on CIFAR-10 with 128
 channels and 3 cells a stack, on images of 32 × 32; :meth:`archflow.spaces.nasbench101.NASBench101.parameters` is the
-size of that network. The benchmark ran TensorFlow; the initial weights and the batch norm are those of its PyTorch twin,
-of which zero-cost proxies were published.
+size of that network. The benchmark ran TensorFlow; initial weights and batch norm are those of its PyTorch twin, on
+which the published zero-cost proxies were measured.
 """
 
 from __future__ import annotations

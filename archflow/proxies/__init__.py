@@ -120,13 +120,14 @@ def proxies(
             require_writable(out)
             journal = stack.enter_context(Journal(out.with_name(f"{out.name}.partial"), settings, resume))
             rows = {str(key): row for row, key in enumerate(plan.keys)}
-            for key, measured, failed in journal.entries:
+            for key, measured, failed in journal.entries():
                 if key in rows and measured.keys() >= set(plan.names_of(rows[key])):
                     keep(rows[key], measured, failed)
         rest = int(to_do.sum())
         progress("networks", total - rest, total)
         tasks = ((row, plan.networks[[row]], plan.names_of(row)) for row in np.flatnonzero(to_do).tolist())
-        processes = processes or (1 if where.startswith("cuda") else max(1, min(os.cpu_count() or 1, rest)))
+        if processes is None:
+            processes = 1 if where.startswith("cuda") else max(1, min(os.cpu_count() or 1, rest))
         for (row, _, its_names), ended in in_processes(partial(_measured, settings, where), tasks, processes):
             if isinstance(ended, Exception):
                 ended = dict.fromkeys(its_names, math.nan), f"{type(ended).__name__}: {ended}"

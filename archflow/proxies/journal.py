@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,40 +30,54 @@ class Settings:
 
 
 class Journal:
-    """What is measured so far: a line of settings, then a line a network. A line that a kill cut off does not count.
+    """What is measured so far. A line that a kill cut off is dropped.
 
-    Attributes:
-        entries: key, values and cause of failure ("" if none) of the networks that were measured before.
+    Args:
+        path: the file; begun anew, unless it is to be resumed and is there.
+        settings: those of the measurement.
+        resume: whether to go on with what is there.
+
+    Raises:
+        ValueError: the file was begun with other settings, by another version, or is damaged.
     """
 
     def __init__(self, path: Path, settings: Settings, resume: bool) -> None:
-        self.path, self.entries = path, list[tuple[str, Values, str]]()
+        self.path = path
         header = json.loads(json.dumps({"archflow": "proxies", "version": VERSION, "settings": asdict(settings)}))
-        whole = 0
-        if resume and path.exists():
-            content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            try:
-                first, *lines = content[:whole].decode().splitlines() or [json.dumps(header)]
-                same = json.loads(first) == header
-                found = [json.loads(line) for line in lines] if same else []
-                self.entries = [(entry["network"], dict(entry["values"]), str(entry["failed"])) for entry in found]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is damaged ({error}); remove it, or leave --resume out") from None
-            if not same:
-                raise ValueError(
-                    f"{path} was begun with other settings or by another version of archflow; name another file, or "
-                    "leave --resume out"
-                )
-        self._file = path.open("r+b" if whole else "wb")
-        self._file.truncate(whole)
-        self._file.seek(whole)
-        if not whole:
+        self._file = path.open("a+b" if resume else "w+b")
+        self._file.seek(0)
+        end = sum(len(line) for line in self._file if line.endswith(b"\n"))
+        self._file.truncate(end)
+        if not end:
             self._write(header)
+        self._file.seek(0)
+        if self._read(self._file.readline()) != header:
+            raise ValueError(
+                f"{path} was begun with other settings or by another version of archflow; name another file, or leave "
+                "--resume out"
+            )
+
+    def entries(self) -> Iterator[tuple[str, Values, str]]:
+        """Key, values and cause of failure ("" if none) of the networks that were measured before; to be read first."""
+        for line in self._file:
+            entry = self._read(line)
+            try:
+                yield entry["network"], dict(entry["values"]), str(entry["failed"])
+            except (KeyError, TypeError, ValueError):
+                raise self._damaged(line) from None
 
     def add(self, network: str, values: Values, failed: str) -> None:
         """One network more."""
         self._write({"network": network, "values": values, "failed": failed})
+
+    def _read(self, line: bytes) -> Any:
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise self._damaged(line) from None
+
+    def _damaged(self, line: bytes) -> ValueError:
+        return ValueError(f"{self.path} is damaged, at {line[:40]!r}; remove it, or leave --resume out")
 
     def _write(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry).encode() + b"\n")

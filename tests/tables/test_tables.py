@@ -25,7 +25,7 @@ from tests.tables.official import WRITERS
 
 SPACE = NASBench201()
 ARCHS = SPACE.sample(6, seed=0)
-PACKAGED = ["nasbench201/analog", "nasbench-graph", "nasbench-graph/proteins"]
+PACKAGED = ["nasbench201/analog", "nasbench-graph", "nasbench-graph/proteins", "nasbench201/proxies"]
 MINE = Table("mine", SPACE, ARCHS, {"accuracy": np.arange(6) / 7, "time": np.full(6, np.nan)}, "accuracy", ("note",))
 
 
@@ -179,7 +179,7 @@ def test_a_name_may_be_the_beginning_of_another(cache):
         keep(replace(MINE, name=name, columns={"x": np.full(6, float(number))}))
     for number, name in enumerate(names):
         assert table(name)["x"][0] == number
-    assert sorted(tables()[3:9]) == sorted(names)
+    assert sorted(tables()[4:10]) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +200,14 @@ def test_names_that_are_not_allowed(cache, name):
 def test_the_tables_of_packages_then_those_added_then_those_that_can_be(cache):
     assert tables() == [*PACKAGED, *OFFICIAL]
     assert tables("nasbench-nlp") == ["nasbench-nlp"]
-    assert tables("nasbench201") == ["nasbench201/analog", "nasbench201/nats", "nasbench201/hw"]
+    assert tables("nasbench201") == ["nasbench201/analog", "nasbench201/proxies", "nasbench201/nats", "nasbench201/hw"]
     assert tables("nope") == []
     for name in ("z", "a/b", "nasbench201/hw"):
         keep(replace(MINE, name=name))
     rest = [name for name in OFFICIAL if name != "nasbench201/hw"]
     assert tables() == [*PACKAGED, "a/b", "nasbench201/hw", "z", *rest]
-    assert tables("nasbench201") == ["nasbench201/analog", "a/b", "nasbench201/hw", "z", "nasbench201/nats"]
+    ours = ["nasbench201/analog", "nasbench201/proxies"]
+    assert tables("nasbench201") == [*ours, "a/b", "nasbench201/hw", "z", "nasbench201/nats"]
     assert tables("darts") == ["darts/nasbench301"]
 
 
