@@ -1,0 +1,84 @@
+"""DiGCN: the directed graph convolutions of the Neural Predictor (Wen et al., ECCV 2020, arXiv:1912.00848).
+
+In each layer, with one-hot operations as x⁰,
+
+    x ← ½ ReLU(N(A + I) x W⁺) + ½ ReLU(N(Aᵀ + I) x W⁻)
+
+A says which node feeds which, and N divides each row by its sum, so a node hears the mean over itself and its successors
+through W⁺, over itself and its predecessors through W⁻. The paper leaves open whether Aᵀ is normalised before or after it
+is transposed; that each direction has rows of its own that sum to 1 is what is used elsewhere. The encoding is the mean
+over the nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from numpy import ndarray
+from torch import Tensor, nn
+
+from archflow.encoders.base import Encoder
+from archflow.encoders.gin import shared_bags, with_self
+from archflow.graphs import ArchBatch, _sums, numbered, scramble
+
+
+class DiGCN(Encoder):
+    """The encoder ``digcn``.
+
+    Args:
+        vocabulary: names of the operations of the space.
+        hidden: width of the node values and of the encoding.
+        layers: number of graph convolutions.
+    """
+
+    name = "digcn"
+
+    def __init__(self, vocabulary: Sequence[str], hidden: int = 128, layers: int = 3) -> None:
+        super().__init__()
+        if hidden < 1 or layers < 1:
+            raise ValueError(f"digcn needs hidden ≥ 1 and layers ≥ 1, not {hidden} and {layers}")
+        self.vocabulary = tuple(vocabulary)
+        self.width = hidden
+        self.settings = {"hidden": hidden, "layers": layers}
+        widths = [len(self.vocabulary), *[hidden] * (layers - 1)]
+        self.down = nn.ModuleList(nn.Linear(width, hidden, bias=False) for width in widths)
+        self.up = nn.ModuleList(nn.Linear(width, hidden, bias=False) for width in widths)
+        for parameter in self.parameters():  # PyTorch's default would shrink the values threefold in each layer
+            nn.init.xavier_uniform_(parameter)
+
+    def prepare(self, archs: ArchBatch) -> None:
+        """Number the distinct neighbourhoods."""
+        directed_neighbourhoods(archs, len(self.up) - 1)
+
+    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
+        """The encoding of every architecture; training mode and evaluation mode are the same.
+
+        Raises:
+            ValueError: the architectures have another vocabulary.
+        """
+        archs.require_vocabulary(self.vocabulary, "the encoder's")
+        x = torch.eye(len(self.vocabulary)).to(self.up[0].weight)
+        classes = directed_neighbourhoods(archs, len(self.up) - 1)
+        plan = shared_bags(archs, classes, [with_self(archs.successors), with_self(archs.predecessors)], x.device)
+        for layer, down, up in zip(plan, self.down, self.up, strict=True):
+            after, before = layer.heard
+            heard = after.of(down(x).to(x.dtype), "mean").relu() + before.of(up(x).to(x.dtype), "mean").relu()
+            x = heard / 2
+        return plan[-1].members.of(x, "mean")
+
+
+def directed_neighbourhoods(archs: ArchBatch, hops: int) -> list[Integer[ndarray, " nodes"]]:
+    """As :meth:`ArchBatch.neighbourhoods`, with predecessors and successors counted apart."""
+    columns = archs._node_columns
+    if f"directed{hops}" not in columns:
+        classes = archs.operations
+        for hop in range(hops + 1):
+            if hop:
+                before = _sums(scramble(classes, 1), *archs.predecessors)
+                after = _sums(scramble(classes, 3), *archs.successors)
+                classes, _ = numbered(scramble(classes, 2) + before + after)
+            columns[f"directed{hop}"] = classes.astype(np.min_scalar_type(int(classes.max())))
+    return [columns[f"directed{hop}"] for hop in range(hops + 1)]
