@@ -14,7 +14,7 @@ Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 """For a (module, name) in a pickle what stands in for it."""
 
 
-def restricted_load(path: str | Path, allowed: Allowed, file: IO[bytes] | None = None) -> Any:
+def restricted_load(path: str | Path, allowed: Allowed, file: IO[bytes] | None = None, encoding: str = "ascii") -> Any:
     """Unpickle ``path``, with nothing callable but what ``allowed`` gives for a (module, name).
 
     The values stand in for the named classes, so the code that wrote the pickle is neither needed nor run.
@@ -23,6 +23,7 @@ def restricted_load(path: str | Path, allowed: Allowed, file: IO[bytes] | None =
         path: the file; where ``file`` is given, only its name in messages.
         allowed: what may be called; ``NUMPY`` is numbers and arrays.
         file: the pickle itself, where it is a part of another file.
+        encoding: of the strings of Python 2, arrays among them: "latin1" keeps every byte.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -37,9 +38,9 @@ def restricted_load(path: str | Path, allowed: Allowed, file: IO[bytes] | None =
 
     if file is None:
         with open(path, "rb") as opened:
-            return restricted_load(path, allowed, opened)
+            return restricted_load(path, allowed, opened, encoding)
     try:
-        return Restricted(file).load()
+        return Restricted(file, encoding=encoding).load()
     except _Refused:
         raise
     except Exception as error:  # a malformed pickle can raise nearly anything

@@ -94,12 +94,12 @@ def _binary(path: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray, "
     content = np.frombuffer(path.read_bytes(), np.uint8)
     if len(content) % _RECORD:
         raise ValueError(f"{path} is truncated, or its images are not of 32 × 32 pixels in three colours")
-    records = content.reshape(-1, _RECORD)
+    records = content.reshape(len(content) // _RECORD, _RECORD)
     return records[:, 1:], records[:, 0]
 
 
 def _pickled(path: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray, " images"]]:
-    found = restricted_load(path, NUMPY)
+    found = restricted_load(path, NUMPY, encoding="latin1")  # Python 2 wrote them
     try:
         entries = {name.decode() if isinstance(name, bytes) else name: value for name, value in found.items()}
         pixels, labels = np.asarray(entries["data"]), np.asarray(entries["labels"])
