@@ -351,23 +351,26 @@ class ArchBatch:
         """Predecessors and successors of each node: the graph with edges in both directions."""
         return Neighbours(*_merged(*self.predecessors, *self.successors))
 
-    def neighbourhoods(self, hops: int) -> list[Integer[ndarray, " nodes"]]:
+    def neighbourhoods(self, hops: int, directed: bool = False) -> list[Integer[ndarray, " nodes"]]:
         """For 0, 1, …, ``hops`` a class number for each node: equal where all that lies within so many edges is equal.
 
         Two nodes are in the same class of h + 1 hops if they are in the same class of h hops and so are their
-        neighbours, counted (Weisfeiler and Leman's refinement; edges count in both directions). A message-passing
-        network of h layers gives both the same value, so it needs to compute that value once. The numbers hold for this
-        batch and all slices of it. Neighbourhoods are told apart by 64-bit sums of random numbers: for a million
-        distinct ones, two are taken for equal with probability below 3e-8.
+        neighbours, counted (Weisfeiler and Leman's refinement). Edges count in both directions; where they are
+        ``directed``, predecessors and successors are counted apart. A message-passing network of h layers gives both
+        nodes the same value, so it needs to compute that value once. The numbers hold for this batch and all slices of
+        it. Neighbourhoods are told apart by 64-bit sums of random numbers: for a million distinct ones, two are taken
+        for equal with probability below 3e-8.
         """
-        if f"hop{hops}" not in self._node_columns:
-            lists, classes = self.neighbours, self.operations
-            for hop in range(hops + 1):
+        names = [f"{'directed ' if directed else ''}hop{hop}" for hop in range(hops + 1)]
+        if names[-1] not in self._node_columns:
+            sides = [(self.predecessors, 1), (self.successors, 3)] if directed else [(self.neighbours, 1)]
+            classes = self.operations
+            for hop, name in enumerate(names):
                 if hop:
-                    keys = scramble(classes, 2) + _sums(scramble(classes, 1), *lists)
-                    classes, _ = numbered(keys)
-                self._node_columns[f"hop{hop}"] = classes.astype(np.min_scalar_type(int(classes.max())))
-        return [self._node_columns[f"hop{hop}"] for hop in range(hops + 1)]
+                    around = [_sums(scramble(classes, salt), *lists) for lists, salt in sides]
+                    classes, _ = numbered(sum(around, scramble(classes, 2)))
+                self._node_columns[name] = classes.astype(np.min_scalar_type(int(classes.max())))
+        return [self._node_columns[name] for name in names]
 
     @cached_property
     def sweep(self) -> Sweep:

@@ -414,7 +414,7 @@ BAD = [
     (["spaces", "nasbench201", "--sample", 5, "--seed", -1, "--out", "out.csv"], "seed"),
     # pretrain
     ([*PRETRAIN, "--space", "nope"], "unknown space 'nope'"),
-    ([*PRETRAIN, "--encoder", "nope"], "unknown encoder 'nope'; known encoders: resgatedgcn"),
+    ([*PRETRAIN, "--encoder", "nope"], "unknown encoder 'nope'; known encoders: digcn, gin, mlp, resgatedgcn"),
     ([*PRETRAIN, "--task", "nope"], "nope.*fgp"),
     ([*PRETRAIN, "--proxy", "nope"], "unknown proxy 'nope'; known: closed-form, parameters, synflow"),
     ([*PRETRAIN, "--proxy", "same"], "no two different values"),

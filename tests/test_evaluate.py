@@ -522,7 +522,7 @@ def test_a_full_disk_leaves_the_previous_result(finished, monkeypatch):
         ({"methods": []}, "known methods: none, fgp"),
         ({"proxy": "luck"}, "unknown proxy 'luck'; known: closed-form, parameters, .*flops, none, accuracy, noise"),
         ({"columns": ["luck"]}, "made up has no column 'luck'; it has: accuracy, noise"),
-        ({"encoder": "luck"}, "unknown encoder 'luck'; known encoders: resgatedgcn"),
+        ({"encoder": "luck"}, "unknown encoder 'luck'; known encoders: digcn, gin, mlp, resgatedgcn"),
         ({"encoder_settings": {"luck": 1}}, "luck"),
         ({"seeds": 0}, "seeds"),
         ({"permutations": 0}, "permutations"),

@@ -16,11 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from archflow.encoders.base import Encoder
+from archflow.encoders.digcn import DiGCN
+from archflow.encoders.gin import GIN
+from archflow.encoders.mlp import MLP
 from archflow.encoders.resgatedgcn import ResGatedGCN
+from archflow.encoders.transformer import Transformer
 from archflow.files import load_tensors, save_tensors
 from archflow.graphs import ArchBatch
 
-_ENCODERS: dict[str, type[Encoder]] = {ResGatedGCN.name: ResGatedGCN}
+_ENCODERS: dict[str, type[Encoder]] = {each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer)}
 
 
 def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:

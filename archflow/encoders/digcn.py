@@ -4,25 +4,22 @@ In each layer, with one-hot operations as x⁰,
 
     x ← ½ ReLU(N(A + I) x W⁺) + ½ ReLU(N(Aᵀ + I) x W⁻)
 
-A says which node feeds which, and N divides each row by its sum, so a node hears the mean over itself and its successors
-through W⁺, over itself and its predecessors through W⁻. The paper leaves open whether Aᵀ is normalised before or after it
-is transposed; that each direction has rows of its own that sum to 1 is what is used elsewhere. The encoding is the mean
-over the nodes.
+A says which node feeds which, and N divides each row by its sum: a node hears the mean over itself and its successors
+through W⁺, and the mean over itself and its predecessors through W⁻. (One could also transpose what is normalised
+already; that each direction is normalised by itself is the usual reading.) The encoding is the mean over the nodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from jaxtyping import Float, Integer
-from numpy import ndarray
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.encoders.base import Encoder
-from archflow.encoders.gin import shared_bags, with_self
-from archflow.graphs import ArchBatch, _sums, numbered, scramble
+from archflow.encoders.sharing import shared_bags, with_self
+from archflow.graphs import ArchBatch
 
 
 class DiGCN(Encoder):
@@ -51,7 +48,7 @@ class DiGCN(Encoder):
 
     def prepare(self, archs: ArchBatch) -> None:
         """Number the distinct neighbourhoods."""
-        directed_neighbourhoods(archs, len(self.up) - 1)
+        archs.neighbourhoods(len(self.up) - 1, directed=True)
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
         """The encoding of every architecture; training mode and evaluation mode are the same.
@@ -60,25 +57,11 @@ class DiGCN(Encoder):
             ValueError: the architectures have another vocabulary.
         """
         archs.require_vocabulary(self.vocabulary, "the encoder's")
-        x = torch.eye(len(self.vocabulary)).to(self.up[0].weight)
-        classes = directed_neighbourhoods(archs, len(self.up) - 1)
+        x = torch.eye(len(self.vocabulary)).to(next(self.parameters()))
+        classes = archs.neighbourhoods(len(self.up) - 1, directed=True)
         plan = shared_bags(archs, classes, [with_self(archs.successors), with_self(archs.predecessors)], x.device)
         for layer, down, up in zip(plan, self.down, self.up, strict=True):
             after, before = layer.heard
             heard = after.of(down(x).to(x.dtype), "mean").relu() + before.of(up(x).to(x.dtype), "mean").relu()
             x = heard / 2
         return plan[-1].members.of(x, "mean")
-
-
-def directed_neighbourhoods(archs: ArchBatch, hops: int) -> list[Integer[ndarray, " nodes"]]:
-    """As :meth:`ArchBatch.neighbourhoods`, with predecessors and successors counted apart."""
-    columns = archs._node_columns
-    if f"directed{hops}" not in columns:
-        classes = archs.operations
-        for hop in range(hops + 1):
-            if hop:
-                before = _sums(scramble(classes, 1), *archs.predecessors)
-                after = _sums(scramble(classes, 3), *archs.successors)
-                classes, _ = numbered(scramble(classes, 2) + before + after)
-            columns[f"directed{hop}"] = classes.astype(np.min_scalar_type(int(classes.max())))
-    return [columns[f"directed{hop}"] for hop in range(hops + 1)]

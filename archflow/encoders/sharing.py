@@ -8,15 +8,17 @@ exact: the same sums in the same order, done once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, Integer
 from numpy import ndarray
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from archflow.graphs import ArchBatch, numbered
+from archflow.graphs import ArchBatch, Neighbours, numbered
 
 
 class Layer(NamedTuple):
@@ -56,3 +58,57 @@ def shared_layers(archs: ArchBatch, layers: int, device: torch.device) -> list[L
         plan.append(Layer.on(device, row[nodes], operations[nodes], row[heard.nodes], heard.starts))
         row = next_row
     return [*plan, Layer.on(device, row, operations, row[lists.nodes], lists.starts)]
+
+
+# Computing equal neighbourhoods once, for layers that add up or average what a node hears
+
+
+class Bags(NamedTuple):
+    """Lists of rows, end to end; both int64. List i is ``rows[starts[i]:starts[i + 1]]``."""
+
+    rows: Int[Tensor, " rows"]
+    starts: Int[Tensor, " lists+1"]
+
+    @classmethod
+    def on(cls, device: torch.device, rows: Int[ndarray, " rows"], starts: Int[ndarray, " lists+1"]) -> Bags:
+        """From arrays."""
+        return cls(torch.from_numpy(rows).to(device), torch.from_numpy(starts).to(device))
+
+    def of(self, x: Float[Tensor, "inputs hidden"], mode: str) -> Float[Tensor, "lists hidden"]:
+        """The "sum" or the "mean" of the rows in each list, without a copy of each row."""
+        return embedding_bag(self.rows, x, self.starts, mode=mode, include_last_offset=True)
+
+
+class BagLayer(NamedTuple):
+    """What one layer computes: output rows from input rows.
+
+    Attributes:
+        heard: for each kind of neighbour, the input rows that each output hears.
+        members: for each architecture the output rows of its nodes.
+    """
+
+    heard: list[Bags]
+    members: Bags
+
+
+def shared_bags(
+    archs: ArchBatch, classes: Sequence[Integer[ndarray, " nodes"]], heard: Sequence[Neighbours], device: torch.device
+) -> list[BagLayer]:
+    """As many layers as ``classes`` has hops, from 0; all but the last compute one node of each class.
+
+    The input rows of the first layer are the operations of the vocabulary; the outputs of the last are all nodes, in
+    order. Nodes of one class of h hops must hear, in each list of ``heard``, equally many of each class of h - 1 hops.
+    """
+    everyone = np.arange(len(archs.operations))
+    row, plan = archs.operations.astype(np.int64), []
+    for next_row, nodes in [*map(numbered, classes[1:]), (everyone, everyone)]:
+        bags = [Bags.on(device, *lists.of(nodes, row)) for lists in heard]
+        plan.append(BagLayer(bags, Bags.on(device, next_row, archs.node_offsets)))
+        row = next_row
+    return plan
+
+
+def with_self(lists: Neighbours) -> Neighbours:
+    """Each node's list with the node itself put first."""
+    nodes = np.arange(len(lists.starts) - 1)
+    return Neighbours(np.insert(lists.nodes, lists.starts[:-1], nodes), lists.starts + np.arange(len(lists.starts)))

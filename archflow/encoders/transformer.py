@@ -1,7 +1,7 @@
 """Transformer: self-attention over the nodes of a cell (Vaswani et al., 2017, arXiv:1706.03762; pre-norm layers).
 
-A node's token is the sum of an embedding of its operation, one of its place in the numbering, and a linear map of its row
-and its column of the adjacency matrix. The encoding is the mean over the nodes, and depends on how they are numbered.
+A node's token is the sum of an embedding of its operation, one of its place in the numbering, and a linear map of its
+row and its column of the adjacency matrix. The encoding is the mean over the nodes. It depends on their numbering.
 """
 
 from __future__ import annotations
