@@ -5,7 +5,11 @@ from archflow.encoders import encoder, encoders, register_encoder
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.graphs import ArchBatch
 from archflow.networks import network
+from archflow.pretext.arch2vec import Arch2Vec
 from archflow.pretext.fgp import FGP
+from archflow.pretext.gmae import GMAE
+from archflow.pretext.graphcl import GraphCL
+from archflow.pretext.zero_cost import ZeroCost
 from archflow.pretrain import pretrain
 from archflow.proxies import proxies
 from archflow.ranker import Ranker
@@ -16,9 +20,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FGP",
+    "GMAE",
+    "Arch2Vec",
     "ArchBatch",
     "FlowDraw",
+    "GraphCL",
     "Ranker",
+    "ZeroCost",
     "encoder",
     "encoders",
     "flow_surrogate",

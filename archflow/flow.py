@@ -9,11 +9,15 @@ how the nodes are numbered. An encoder that can reconstruct it has learned to im
     b_i = f_i                                      for nodes without successors
     b_i = α m_i + (1 − α) ReLU([h_i ‖ m_i] W)      with m_i = Σ b_j over successors
     s   = Σ b_i over nodes without predecessors
+
+For ablations one pass may be left out: r flows in where the other pass begins, and s is read where it ends. Or there
+are several rounds: what came back flows in again, f_i = b_i of the round before for nodes without predecessors.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +26,9 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
 from archflow.graphs import ArchBatch, Neighbours
+
+Passes = Literal["both", "forward", "backward"]
+"""Which of the two passes of a flow surrogate are made."""
 
 _AT_ONCE = 1 << 16
 """So many architectures are swept together; more would take memory and save no time."""
@@ -72,7 +79,9 @@ class FlowDraw:
         return FlowDraw(*(tensor.to(device=device, dtype=dtype) for tensor in (self.r, self.P, self.W)))
 
 
-def flow_surrogate(archs: ArchBatch, draw: FlowDraw, alpha: float = 0.5) -> Float[Tensor, "archs k"]:
+def flow_surrogate(
+    archs: ArchBatch, draw: FlowDraw, alpha: float = 0.5, passes: Passes = "both", rounds: int = 1
+) -> Float[Tensor, "archs k"]:
     """The surrogate s of every architecture, in the draw's dtype and on its device.
 
     Many architectures are swept at once, generation by generation, so the cost is that of a few matrix products, not of
@@ -82,9 +91,13 @@ def flow_surrogate(archs: ArchBatch, draw: FlowDraw, alpha: float = 0.5) -> Floa
         archs: any DAGs, with any number of inputs and outputs.
         draw: r, P and W; P must have a row for each operation of the batch's vocabulary.
         alpha: α, how much of a message passes unchanged.
+        passes: "both", as published. "forward" alone: s = Σ f_i over nodes without successors. "backward" alone:
+            b_i = r for nodes without successors, which is the forward pass along edges that are turned round.
+        rounds: how many times information flows forward and back; 1 is published.
 
     Raises:
-        ValueError: the draw has not one row in P for each operation, or α is not between 0 and 1.
+        ValueError: the draw has not one row in P for each operation, α is not between 0 and 1, the passes are unknown,
+            or there are no rounds, or several of one pass, which ends where the next could not begin.
     """
     if len(draw.P) != len(archs.vocabulary):
         raise ValueError(
@@ -92,9 +105,13 @@ def flow_surrogate(archs: ArchBatch, draw: FlowDraw, alpha: float = 0.5) -> Floa
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+    if passes not in get_args(Passes):
+        raise ValueError(f"unknown passes '{passes}'; known: {', '.join(get_args(Passes))}")
+    if rounds < 1 or (rounds > 1 and passes != "both"):
+        raise ValueError(f"rounds must be 1, or above 1 with both passes, not {rounds} with passes '{passes}'")
     if len(archs) > _AT_ONCE:
         parts = (archs[start : start + _AT_ONCE] for start in range(0, len(archs), _AT_ONCE))
-        return torch.cat([flow_surrogate(part, draw, alpha) for part in parts])
+        return torch.cat([flow_surrogate(part, draw, alpha, passes, rounds) for part in parts])
     k, device = draw.r.numel(), draw.r.device
     # Rows of a multiple of 8 numbers halve the time of the narrow matrix products; the added zeros stay zeros.
     wide = -k % 8
@@ -112,13 +129,27 @@ def flow_surrogate(archs: ArchBatch, draw: FlowDraw, alpha: float = 0.5) -> Floa
         transformed = torch.addmm(from_operation[rows], message, W).relu_()
         torch.add(transformed, message, alpha=alpha, out=flow[rows])
 
-    flow[sweep.generations[0].rows] = r
-    for generation in sweep.generations[1:]:
-        pass_on(generation.rows, predecessors)
-    # From here on the rows of `flow` turn from f into b; those without successors stay.
-    for generation in reversed(sweep.generations):
-        pass_on(generation.inner, successors)
-    return _Lists(sweep.sources, device).sums(flow, slice(0, len(archs)))[:, :k].contiguous()
+    # A backward pass alone begins at the nodes without successors, and writes over all others.
+    flow[sweep.generations[0].rows if passes != "backward" else slice(None)] = r
+    for _ in range(rounds):
+        if passes != "backward":
+            for generation in sweep.generations[1:]:
+                pass_on(generation.rows, predecessors)
+        # From here on the rows of `flow` turn from f into b; those without successors stay.
+        if passes != "forward":
+            for generation in reversed(sweep.generations):
+                pass_on(generation.inner, successors)
+    ends = sweep.sources if passes != "forward" else _sinks(archs)
+    return _Lists(ends, device).sums(flow, slice(0, len(archs)))[:, :k].contiguous()
+
+
+def _sinks(archs: ArchBatch) -> Neighbours:
+    """For each architecture the rows of the sweep that hold its nodes without successors."""
+    is_sink = np.diff(archs.successors.starts) == 0
+    row = np.empty(len(is_sink), np.int64)
+    row[archs.sweep.nodes] = np.arange(len(is_sink))
+    counts = np.add.reduceat(is_sink, archs.node_offsets[:-1], dtype=np.int64)
+    return Neighbours(row[is_sink], np.concatenate([[0], np.cumsum(counts)]))
 
 
 class _Lists:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -38,3 +40,26 @@ class Encoder(nn.Module):
 
     def __call__(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:  # for the type checker alone
         return super().__call__(archs)
+
+
+class NodeEncoder(Encoder):
+    """An encoder whose vectors are means of a value for each node, through which pretext tasks on nodes learn."""
+
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes width"]:
+        """The value of every node, in the batch's order; an architecture's vector is their mean, up to rounding.
+
+        Raises:
+            ValueError: the architectures have another vocabulary.
+        """
+        raise NotImplementedError
+
+    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:
+        """The mean of each architecture's node values.
+
+        Raises:
+            ValueError: the architectures have another vocabulary.
+        """
+        x = self.nodes(archs)
+        owners = torch.from_numpy(archs.owners).to(x.device)
+        sizes = torch.from_numpy(np.diff(archs.node_offsets)).to(x.device)
+        return x.new_zeros(len(archs), self.width).index_add(0, owners, x) / sizes[:, None]

@@ -63,7 +63,8 @@ class GIN(Encoder):
         plan = shared_bags(archs, classes, [with_self(archs.neighbours)], x.device)
         means = []
         for layer, first, second in zip(plan, self.first, self.second, strict=True):
-            summed = layer.heard[0].of(F.linear(x, first.get_parameter("weight")).to(x.dtype), "sum")
-            x = torch.relu(second(torch.relu(summed + first.get_parameter("bias")))).to(x.dtype)
+            assert isinstance(first, nn.Linear)
+            summed = layer.heard[0].of(F.linear(x, first.weight).to(x.dtype), "sum")
+            x = torch.relu(second(torch.relu(summed + first.bias))).to(x.dtype)
             means.append(layer.members.of(x, "mean"))
         return self.join(torch.cat(means, 1))

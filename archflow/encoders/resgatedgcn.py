@@ -12,18 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from archflow.encoders.base import Encoder
+from archflow.encoders.base import NodeEncoder
 from archflow.encoders.gated import gated_layer
 from archflow.encoders.sharing import shared_layers
 from archflow.graphs import ArchBatch
 
 
-class ResGatedGCN(Encoder):
+class ResGatedGCN(NodeEncoder):
     """The encoder ``resgatedgcn``.
 
     Args:
@@ -49,18 +47,15 @@ class ResGatedGCN(Encoder):
         """Number the distinct neighbourhoods."""
         archs.neighbourhoods(len(self.convs) - 1)
 
-    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
-        """The encoding of every architecture; training mode and evaluation mode are the same.
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
+        """The value of every node; training mode and evaluation mode are the same.
 
         Raises:
             ValueError: the architectures have another vocabulary.
         """
         archs.require_vocabulary(self.vocabulary, "the encoder's")
-        device = self.embed.weight.device
         x = embedded = self.embed.weight.t() + self.embed.bias
-        layers = shared_layers(archs, len(self.convs), device)
+        layers = shared_layers(archs, len(self.convs), x.device)
         for layer, conv in zip(layers, self.convs, strict=True):
             x = gated_layer(embedded, conv(x).to(x.dtype), layer)
-        owners = torch.from_numpy(archs.owners).to(device)
-        sizes = torch.from_numpy(np.diff(archs.node_offsets)).to(device)
-        return x.new_zeros(len(archs), self.width).index_add(0, owners, x) / sizes[:, None]
+        return x

@@ -52,6 +52,10 @@ class NASBench101Network(Network):
         """The feature maps of the last cell."""
         return self.body(images)
 
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """The logits of the classes. The average is no layer, as in the twin, so published FLOPs do not count it."""
+        return self.classifier(self.features(images).mean(dim=(2, 3)))
+
 
 class Cell(nn.Module):
     """Each inner vertex applies its operation to the sum of what it reads; the output joins what it reads.
