@@ -23,6 +23,7 @@ from archflow.encoders import load_encoder, save_encoder
 from archflow.evaluate import figures, pretrain_fgp, proxy_column, strict_json
 from archflow.files import require_writable
 from archflow.flow import FlowDraw, flow_surrogate
+from archflow.networks import family
 from archflow.progress import Display
 from archflow.proxies.measures import PROXIES, require_known
 from archflow.ranker import Ranker
@@ -249,6 +250,7 @@ def proxies(
     require_format(out)
     _require_output(out)
     require_known(proxy.split(","))
+    family(archflow.space(space).name)  # raises if it has no networks
     data = _read(space, input, arch_column, sample, seed)
     begun = time.monotonic()
     with Display() as progress:

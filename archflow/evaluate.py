@@ -96,7 +96,8 @@ def proxy_column(table: Table, names: str) -> Float[ndarray, "archs proxies"] | 
         ValueError: a name is unknown; the message lists the known ones.
     """
     space = table.space
-    measured = _measured(table) if "measured" in names else {}
+    its_own = (name for name in names.split(",") if name not in table.columns)
+    measured = _measured(table) if any(name.partition("/")[0] == "measured" for name in its_own) else {}
     groups = {"closed-form": space.proxies, "measured": tuple(measured)}
     columns = []
     for name in (each for part in names.split(",") for each in groups.get(part, (part,))):

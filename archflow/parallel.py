@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -53,12 +55,21 @@ def _here(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tup
     for task in tasks:
         torch.set_num_threads(1)
         try:
-            ended: Result | Exception = work(task)
-        except Exception as error:
-            ended = error
+            ended = _guarded(work, task)
         finally:
             torch.set_num_threads(threads)
         yield task, ended
+
+
+def _guarded(work: Callable[[Task], Result], task: Task) -> Result | Exception:
+    try:
+        return work(task)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # it could not be sent to the first process, which would take that for a death
+            return RuntimeError(f"{type(error).__name__}: {error}")
+        return error
 
 
 def _until_one_dies(
@@ -67,7 +78,7 @@ def _until_one_dies(
     """Returns the tasks that were at work, or waited to be, when a process died; none if all ended."""
     spawn = multiprocessing.get_context("spawn")  # a forked process would inherit PyTorch's threads, but not run them
     pool = ProcessPoolExecutor(processes, spawn, initializer=_begin)
-    at_work: dict[Future[Result], Task] = {}
+    at_work: dict[Future[Result | Exception], Task] = {}
     try:
         try:
             pool.submit(_nothing).result()
@@ -78,20 +89,17 @@ def _until_one_dies(
             ) from None
         while True:
             # One more than can begin at once, so that no process waits for its next.
-            while len(at_work) < processes + (processes > 1) and (task := next(tasks, None)) is not None:
+            for task in islice(tasks, processes + (processes > 1) - len(at_work)):
                 try:
-                    at_work[pool.submit(work, task)] = task
+                    at_work[pool.submit(_guarded, work, task)] = task
                 except BrokenProcessPool:
                     return [*at_work.values(), task]
             if not at_work:
                 return []
             for future in wait(at_work, return_when=FIRST_COMPLETED).done:
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
+                if isinstance(future.exception(), BrokenProcessPool):
                     return list(at_work.values())
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield at_work.pop(future), future.result() if error is None else error
+                yield at_work.pop(future), future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -96,9 +96,12 @@ def proxies(
         raise ValueError(
             f"size, width, depth and classes must be at least 1, not {', '.join(map(str, sizes.values()))}"
         )
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be at least 1, not {processes}")
     settings = Settings(space, names, str(images), batch_size, seed, **sizes)
     where = str(resolve_device(device))
-    _minibatch(settings, where)  # raises what is wrong with the images now
+    _minibatch.cache_clear()  # the folder may hold other images by now
+    _minibatch(settings, where)  # raises what is wrong with them now
     archs = known.enumerate() if archs is None else archs
 
     plan = Plan.of(archs, settings)

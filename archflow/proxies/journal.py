@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,29 @@ class Journal:
         header = json.loads(json.dumps({"archflow": "proxies", "version": VERSION, "settings": asdict(settings)}))
         self._file = path.open("a+b" if resume else "w+b")
         self._file.seek(0)
-        end = sum(len(line) for line in self._file if line.endswith(b"\n"))
-        self._file.truncate(end)
-        if not end:
-            self._write(header)
-        self._file.seek(0)
-        if self._read(self._file.readline()) != header:
+        begins = self._file.readline()
+        if not _line(header).startswith(begins):
+            self._read(begins)  # raises if it is no journal at all
             raise ValueError(
                 f"{path} was begun with other settings or by another version of archflow; name another file, or leave "
                 "--resume out"
             )
+        end = sum(len(line) for line in chain([begins], self._file) if line.endswith(b"\n"))
+        self._file.truncate(end)
+        if not end:
+            self._write(header)
+        self._file.seek(len(_line(header)))
 
     def entries(self) -> Iterator[tuple[str, Values, str]]:
         """Key, values and cause of failure ("" if none) of the networks that were measured before; to be read first."""
         for line in self._file:
-            entry = self._read(line)
-            try:
-                yield entry["network"], dict(entry["values"]), str(entry["failed"])
-            except (KeyError, TypeError, ValueError):
-                raise self._damaged(line) from None
+            match self._read(line):
+                case {"network": str(key), "values": dict(values), "failed": str(failed)} if all(
+                    isinstance(value, int | float) for value in values.values()
+                ):
+                    yield key, values, failed
+                case _:
+                    raise self._damaged(line)
 
     def add(self, network: str, values: Values, failed: str) -> None:
         """One network more."""
@@ -80,7 +85,7 @@ class Journal:
         return ValueError(f"{self.path} is damaged, at {line[:40]!r}; remove it, or leave --resume out")
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.write(_line(entry))
         self._file.flush()
 
     def __enter__(self) -> Journal:
@@ -88,3 +93,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"

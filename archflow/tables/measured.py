@@ -1,8 +1,9 @@
-"""Zero-cost proxies that archflow measured itself, and brings along.
+r"""Zero-cost proxies that archflow measured itself, and brings along.
 
 ``nasbench201_proxies.parquet`` was made by
 
-    archflow proxies --space nasbench201 --size 16 --out nasbench201_proxies.parquet
+    archflow proxies --space nasbench201 --size 16 --out nasbench201_proxies.parquet --proxy \
+        params,flops,l2_norm,grad_norm,snip,fisher,synflow,jacov,nwot,zen,epe_nas
 
 on one minibatch of 64 synthetic images of 16 × 16 pixels; the networks are the benchmark's own, of full width and
 depth. experiments/proxies/README.md compares the values with those on images of full size, and with published ones.
