@@ -124,11 +124,13 @@ def counts(network: Network, size: int) -> Values:
         for module in network.modules()
     ]
     network.eval()
-    with torch.no_grad():
-        network(weight.new_zeros(1, 3, size, size))
-    network.train()
-    for hook in hooks:
-        hook.remove()
+    try:
+        with torch.no_grad():
+            network(weight.new_zeros(1, 3, size, size))
+    finally:
+        network.train()
+        for hook in hooks:
+            hook.remove()
     return {"params": sum(weight.numel() for weight in network.parameters()), "flops": flops}
 
 
