@@ -80,7 +80,8 @@ def _cifar10(folder: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; --images takes {', '.join(SYNTHETIC)} or a folder")
     inside = [folder, *(folder / name for name in ("cifar-10-batches-py", "cifar-10-batches-bin"))]
-    files = [path for each in inside for number in range(1, 6) for path in sorted(each.glob(f"data_batch_{number}*"))]
+    names = [f"data_batch_{number}{ending}" for number in range(1, 6) for ending in ("", ".bin")]
+    files = [path for each in inside for name in names if (path := each / name).is_file()]
     if not files:
         raise FileNotFoundError(f"{folder} holds no batches of CIFAR-10 (data_batch_1 or data_batch_1.bin, …)")
     parts = [_binary(path) if path.suffix == ".bin" else _pickled(path) for path in files]

@@ -17,8 +17,9 @@ two forward passes, other weights      zen
 ====================================== ====================================================================
 
 A network whose input does not reach its output (a cell of NAS-Bench-201 may be cut) is scored like any other, as its
-benchmark trains it like any other: sums of gradients are 0, logarithms of what vanishes are −inf (synflow, nwot, zen),
-and its images' gradients, all zero, count as all alike (jacov, epe_nas). So it ranks last wherever more is better.
+benchmark trains it like any other. Gradients are 0, and so are grad_norm, snip, plain and grasp; of fisher the
+classifier's bias is left. Logarithms of what vanishes are −inf (synflow, nwot, zen). The gradients of its images, all
+zero, count as all alike (jacov, epe_nas). So grad_norm, snip, synflow, nwot, zen and jacov rank it last.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def require_known(names: Iterable[str]) -> None:
     names = list(names)
     unknown = [name for name in names if name not in PROXIES]
     if unknown or not names:
-        raise ValueError(f"unknown proxy '{', '.join(unknown)}'; known proxies: {', '.join(PROXIES)}")
+        what = f"unknown proxy '{', '.join(unknown)}'" if unknown else "no proxy is named"
+        raise ValueError(f"{what}; known proxies: {', '.join(PROXIES)}")
 
 
 # Without a minibatch
@@ -256,16 +258,16 @@ def jacov(jacobian: Float[ndarray, "batch inputs"]) -> float:
     The gradients are those of the sum of all logits (Mellor et al., 2020, the first version of "Neural Architecture
     Search without Training"; Abdelfattah et al., ICLR 2021).
     """
-    eigenvalues = np.linalg.eigvalsh(_correlations(jacobian)) + 1e-5
-    if (eigenvalues <= 0).any():
-        eigenvalues = np.maximum(eigenvalues, 1e-5)  # rounding; correlations have no negative ones
+    # Correlations have no negative eigenvalues but by rounding.
+    eigenvalues = np.maximum(np.linalg.eigvalsh(_correlations(jacobian)), 0) + 1e-5
     return float(-(np.log(eigenvalues) + 1 / eigenvalues).sum())
 
 
 def epe_nas(jacobian: Float[ndarray, "batch inputs"], labels: Int[ndarray, " batch"]) -> float:
     """Σ over classes of |Σ log (|c| + k)|, c the correlations of gradients within a class (Lopes et al., ICANN 2021).
 
-    With more than 100 classes, the mean difference between classes of their sums, each over its number of images.
+    With more than 100 classes, Σ over ordered pairs of classes of the difference of their sums, each over its number of
+    images, divided by the number of classes.
     """
     sums = []
     classes = np.unique(labels)

@@ -222,7 +222,7 @@ def test_images_are_those_that_are_in_the_folder_now(tmp_path, monkeypatch):
     ("change", "reason"),
     [
         ({"names": ["nope", "nwot"]}, "unknown proxy 'nope'; known proxies: params, "),
-        ({"names": []}, "unknown proxy"),
+        ({"names": []}, "no proxy is named"),
         ({"names": "nwot"}, "unknown proxy"),
         ({"space": "nasbench-nlp"}, "builds no networks of the space 'nasbench-nlp'; it does of: darts, nasbench101"),
         ({"space": "nope"}, "'nope'"),

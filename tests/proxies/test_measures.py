@@ -309,8 +309,14 @@ def test_cells_that_compute_the_same_have_the_same_values():
 
 
 @pytest.mark.parametrize(
-    ("names", "unknown"), [(["flops", "flop"], "flop"), (["a", "snip", "b"], "a, b"), (["SNIP"], "SNIP"), ([], "")]
+    ("names", "fault"),
+    [
+        (["flops", "flop"], "unknown proxy 'flop'"),
+        (["a", "snip", "b"], "unknown proxy 'a, b'"),
+        (["SNIP"], "unknown proxy 'SNIP'"),
+        ([], "no proxy is named"),
+    ],
 )
-def test_an_unknown_name_is_an_error_with_the_known_ones(names, unknown):
-    with pytest.raises(ValueError, match=f"^unknown proxy '{unknown}'; known proxies: {', '.join(PROXIES)}$"):
+def test_an_unknown_name_is_an_error_with_the_known_ones(names, fault):
+    with pytest.raises(ValueError, match=f"^{fault}; known proxies: {', '.join(PROXIES)}$"):
         measure(small(CELL), *batch(), names)
