@@ -66,7 +66,7 @@ def demo(
             torch.manual_seed(seed)
             model = encoder("resgatedgcn", data.archs.vocabulary)
         if method == FGP:
-            proxy, settings = proxy_column(data, "measured"), {"epochs": epochs}
+            proxy, settings = proxy_column(data, "measured/jacov"), {"epochs": epochs}
             outcome = pretrain_fgp(model, data, proxy, seed, {}, settings, device, progress)
             curves["Pre-training loss"] = dict(outcome.losses)
 
