@@ -486,6 +486,14 @@ def journal(quick, folder, **settings):
     return content
 
 
+def test_what_is_done_is_in_the_file_at_once(quick, tmp_path):
+    """So a kill loses no more than the networks that are at work."""
+    lines = []
+    partial = tmp_path / "out.csv.partial"
+    small("darts", DARTS, out=tmp_path / "out.csv", progress=lambda *_: lines.append(partial.read_bytes().count(b"\n")))
+    assert lines == [1 + done for done in range(5)]
+
+
 @pytest.mark.parametrize("after", range(5))
 def test_nothing_is_measured_twice(quick, tmp_path, after):
     expected, out = tmp_path / "expected.csv", tmp_path / "out.csv"
