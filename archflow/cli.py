@@ -48,6 +48,7 @@ PROXY_HELP = (
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Fixes everything random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, … or auto, for a GPU where there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted or killed.")]
 SpaceName = Annotated[str, typer.Option("--space", help="Name of a search space; 'archflow spaces' lists them.")]
 ArchColumn = Annotated[str, typer.Option(help="Column of architectures in the space's native notation.")]
 Sample = Annotated[int | None, typer.Option(help="So many of the space at random rather than all.")]
@@ -238,7 +239,7 @@ def proxies(
     depth: Annotated[int | None, typer.Option(help="Cells, or cells a stage; the benchmark's by default.")] = None,
     classes: Annotated[int | None, typer.Option(help="Classes; the benchmark's by default.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes that share the work; one a core by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted or killed.")] = False,
+    resume: Resume = False,
     out: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet file; OUT.partial holds an unfinished run.")] = Path(
         "proxies.parquet"
     ),
@@ -297,7 +298,7 @@ def pretrain(
     precision: Annotated[str, typer.Option(help="Lightning Fabric's name: 32-true, bf16-mixed, …")] = "32-true",
     processes: Annotated[int, typer.Option(help="Processes that share each minibatch.")] = 1,
     checkpoint_seconds: Annotated[float, typer.Option(help="How often the run is saved.")] = 30,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted or killed.")] = False,
+    resume: Resume = False,
     out: Annotated[Path, typer.Option(help="File for the encoder; OUT.partial holds an unfinished run.")] = Path(
         "encoder.archflow"
     ),

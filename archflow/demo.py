@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
 
+from archflow.devices import seeded
 from archflow.encoders import encoder
 from archflow.evaluate import default_pool, figures, pretrain_fgp, proxy_column, split, versions
 from archflow.files import require_writable
@@ -62,8 +62,7 @@ def demo(
     curves: dict[str, dict[str, Sequence[float]]] = {}
     for method in (FGP, PLAIN):
         begun = time.monotonic()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             model = encoder("resgatedgcn", data.archs.vocabulary)
         if method == FGP:
             proxy, settings = proxy_column(data, "measured/jacov"), {"epochs": epochs}

@@ -1,6 +1,9 @@
-"""Which device to compute on."""
+"""Which device to compute on, and from which random numbers."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -20,3 +23,11 @@ def resolve_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"there is no device '{name}' here ({reason}); use --device cpu") from None
     return device
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """PyTorch's global generator begins at the seed here, and behind goes on as if nothing had been."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from archflow.devices import seeded
 from archflow.encoders import encoder as make_encoder
 from archflow.encoders import load_encoder, save_encoder
 from archflow.encoders.base import Encoder
@@ -214,8 +215,7 @@ def evaluate(
     }
 
     def new_encoder(seed: int) -> Encoder:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return make_encoder(encoder, table.archs.vocabulary, **(encoder_settings or {}))
 
     # With the defaults, which may differ in another version. Those of pre-training are in each run.

@@ -43,11 +43,11 @@ def in_processes(
         yield from _here(work, tasks)
         return
     tasks = iter(tasks)
-    while suspects := (yield from _until_one_dies(work, tasks, processes)):
+    while at_work := (yield from _until_one_dies(work, tasks, processes)):
         # One by one they show whose process it is that dies.
-        for suspect in suspects:
-            if (yield from _until_one_dies(work, iter([suspect]), 1)):
-                yield suspect, MemoryError("its process died, as it does where memory is short")
+        suspects = iter(at_work)
+        while guilty := (yield from _until_one_dies(work, suspects, 1)):
+            yield guilty[0], MemoryError("its process died, as it does where memory is short")
 
 
 def _here(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result | Exception]]:

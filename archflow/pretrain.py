@@ -25,7 +25,7 @@ from lightning_fabric import Fabric
 from numpy import ndarray
 from torch import Tensor, nn
 
-from archflow.devices import resolve_device
+from archflow.devices import resolve_device, seeded
 from archflow.encoders import describe, load_weights
 from archflow.encoders.base import Encoder
 from archflow.files import load_tensors, save_tensors
@@ -138,8 +138,7 @@ class _Loop:
         """
         # Spawned processes are handed the encoder in shared memory; each must train its own.
         encoder = copy.deepcopy(self.encoder) if fabric.world_size > 1 else self.encoder
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings["seed"])
+        with seeded(self.settings["seed"]):
             objective = self.task.build(encoder, self.archs)
         lr, decay = self.settings["lr"], self.settings["weight_decay"]
         optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, weight_decay=decay, fused=True)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
-from archflow.devices import resolve_device
+from archflow.devices import resolve_device, seeded
 from archflow.encoders import describe, encode, from_description, load_weights
 from archflow.encoders.base import Encoder
 from archflow.files import load_tensors, save_tensors
@@ -95,8 +95,7 @@ class Ranker:
             self.encoder.prepare(validation[0])
         self.encoder.prepare(archs)
         device, settings = resolve_device(self.device), self.settings
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings["seed"])
+        with seeded(settings["seed"]):
             model = _Scorer(copy.deepcopy(self.encoder)).to(device)
         generator = torch.Generator().manual_seed(settings["seed"])
         optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"], fused=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from statistics import median
 
-import numpy as np
 import torch
 from torch_geometric.loader import DataLoader
 
 import archflow
 from archflow.encoders import encode
-from bench.measure import Row, timed
+from bench.measure import Row, shuffled, timed, train
 from tests.pyg_pipeline import PyGResGatedGCN, as_data
 
 HIDDEN, LAYERS, BATCH, STEPS, ROUNDS = 128, 3, 256, 30, 5
@@ -26,17 +23,6 @@ def rows() -> list[Row]:
     theirs = PyGResGatedGCN(len(archs.vocabulary), HIDDEN, LAYERS).load_from(ours)
     data = [as_data(*archs.graph(index), list(archs.vocabulary)) for index in range(len(archs))]
 
-    def train(model: torch.nn.Module, batches: Iterator[object]) -> None:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-        for batch in islice(batches, STEPS):
-            optimizer.zero_grad()
-            model(batch).square().mean().backward()
-            optimizer.step()
-
-    def our_batches() -> Iterator[object]:
-        order = np.random.default_rng(0).permutation(len(archs))
-        return (archs[order[start : start + BATCH]] for start in range(0, len(archs), BATCH))
-
     @torch.no_grad()
     def score_theirs() -> None:
         for batch in DataLoader(data, BATCH):
@@ -47,9 +33,9 @@ def rows() -> list[Row]:
 
     figures = {name: [] for name in ("train ours", "train theirs", "score first", "score again", "score theirs")}
     for _ in range(ROUNDS):
-        figures["train ours"].append(STEPS * BATCH / timed(lambda: train(ours, our_batches())))
+        figures["train ours"].append(STEPS * BATCH / timed(lambda: train(ours, shuffled(archs, BATCH), STEPS)))
         figures["train theirs"].append(
-            STEPS * BATCH / timed(lambda: train(theirs, iter(DataLoader(data, BATCH, shuffle=True))))
+            STEPS * BATCH / timed(lambda: train(theirs, DataLoader(data, BATCH, shuffle=True), STEPS))
         )
         batch = archflow.space("nasbench201").enumerate()  # a new one, whose equal neighbourhoods must be found first
         figures["score first"].append(len(archs) / timed(lambda batch=batch: score_ours(batch)))

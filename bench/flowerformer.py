@@ -5,18 +5,16 @@ ResGatedGCN stands beside the same pipeline, to show what a vector that knows of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from statistics import median
 
-import numpy as np
 import torch
 from torch_geometric.loader import DataLoader
 
 import archflow
 from archflow.encoders import encode
 from archflow.encoders.flowerformer import FlowerFormer
-from bench.measure import Row, timed
+from bench.measure import Row, shuffled, timed, train
 from tests.flowerformer_reference import EdgeListFlowerFormer, as_data
 
 BATCH, STEPS, ROUNDS = 256, 5, 3
@@ -32,18 +30,6 @@ def rows() -> list[Row]:
     # The pipeline's speed does not depend on which of the cells it reads, so it need not read them all.
     data = [as_data(*archs.graph(index), list(archs.vocabulary)) for index in range(0, len(archs), 8)]
 
-    def train(model: torch.nn.Module, batches: Iterator[object]) -> None:
-        model.train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-        for batch in islice(batches, STEPS):
-            optimizer.zero_grad()
-            model(batch).square().mean().backward()
-            optimizer.step()
-
-    def our_batches() -> Iterator[object]:
-        order = np.random.default_rng(0).permutation(len(archs))
-        return (archs[order[start : start + BATCH]] for start in range(0, len(archs), BATCH))
-
     @torch.no_grad()
     def score_theirs() -> None:
         theirs.eval()
@@ -52,14 +38,14 @@ def rows() -> list[Row]:
 
     trained = STEPS * BATCH
     measured: dict[str, tuple[int, Callable[[], object]]] = {
-        "train ours": (trained, lambda: train(ours, our_batches())),
-        "train gated": (trained, lambda: train(gated, our_batches())),
-        "train theirs": (trained, lambda: train(theirs, iter(DataLoader(data, BATCH, shuffle=True)))),
+        "train ours": (trained, lambda: train(ours, shuffled(archs, BATCH), STEPS)),
+        "train gated": (trained, lambda: train(gated, shuffled(archs, BATCH), STEPS)),
+        "train theirs": (trained, lambda: train(theirs, DataLoader(data, BATCH, shuffle=True), STEPS)),
         "score ours": (len(archs), lambda: encode(ours.eval(), archs, BATCH)),
         "score gated": (len(archs), lambda: encode(gated, archs)),
         "score theirs": (len(data), score_theirs),
     }
-    train(ours, our_batches())  # compiles
+    train(ours, shuffled(archs, BATCH), STEPS)  # compiles
     figures: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(ROUNDS):
         for name, (cells, call) in measured.items():

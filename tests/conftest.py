@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -61,6 +62,14 @@ class Outcome:
     def __init__(self, code, out, err):
         self.code, self.out, self.err = code, out, err
         self.lines = err.splitlines()
+
+    def assert_mistake(self, reason):
+        """It is told in one line that begins with such a reason, and nothing else is."""
+        assert self.code == 2, self.err
+        assert self.out == ""
+        assert len(self.lines) == 1, self.err
+        assert re.match(f"archflow: .*(?:{reason})", self.err)
+        assert "Traceback" not in self.err
 
     @property
     def json(self):

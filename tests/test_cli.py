@@ -537,12 +537,7 @@ BAD = [
 @pytest.mark.parametrize(("args", "reason"), BAD, ids=[" ".join(map(str, args[:1] + args[-4:])) for args, _ in BAD])
 def test_a_mistake_is_one_line_and_nothing_is_half_written(here, call, small_demo, args, reason):
     before = contents(here)
-    outcome = call(*args)
-    assert outcome.code == 2, outcome.err
-    assert outcome.out == ""
-    assert len(outcome.lines) == 1, outcome.err
-    assert re.match(f"archflow: .*(?:{reason})", outcome.err)
-    assert "Traceback" not in outcome.err
+    call(*args).assert_mistake(reason)
     assert contents(here) == before
 
 

@@ -16,6 +16,7 @@ import torch
 import archflow
 from archflow.proxies.measures import PROXIES
 from archflow.tables.files import read_table, write_table
+from tests.test_cli import contents
 from tests.test_parallel import PATIENCE, is_alive, until
 
 bulk = importlib.import_module("archflow.proxies")  # as an attribute of archflow it is the function
@@ -64,10 +65,6 @@ def here(made, tmp_path, monkeypatch):
     (folder / f"{OUT}.partial").write_text('{"archflow": "proxies", "version": 0, "settings": {}}\n')
     monkeypatch.chdir(folder)
     return folder
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
@@ -195,12 +192,7 @@ BAD = [
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(here, call, args, reason):
     before = contents(here)
-    outcome = call(*args)
-    assert outcome.code == 2, outcome.err
-    assert outcome.out == ""
-    assert len(outcome.lines) == 1, outcome.err
-    assert re.match(f"archflow: .*(?:{reason})", outcome.err)
-    assert "Traceback" not in outcome.err
+    call(*args).assert_mistake(reason)
     assert contents(here) == before
 
 

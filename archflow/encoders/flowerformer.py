@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear, normalize
 
 from archflow.encoders.base import Encoder
+from archflow.encoders.sharing import arrays
 from archflow.graphs import ArchBatch, Neighbours
 
 
@@ -241,7 +242,7 @@ class _CompiledFlow(torch.autograd.Function):
         own, score = own.contiguous(), score.contiguous()
         values, message = (own.new_empty(len(own), hidden) for _ in range(2))
         heard, gates, share = torch.empty_like(own), torch.empty_like(own), own.new_empty(len(direction.source))
-        lists = _arrays(direction.source, direction.starts, values, score, share, message)
+        lists = arrays(direction.source, direction.starts, values, score, share, message)
         for rows in direction.steps:
             _hear(rows.start, rows.stop, *lists)
             torch.addmm(bias, message[rows], weight.t(), out=heard[rows])
@@ -260,17 +261,13 @@ class _CompiledFlow(torch.autograd.Function):
         into_values = grad.clone(memory_format=torch.contiguous_format)
         into_own, into_heard, into_message = torch.empty_like(heard), torch.empty_like(heard), torch.empty_like(message)
         into_logit = values.new_zeros(len(values))
-        gru = _arrays(into_values, message, heard, gates, into_own, into_heard, into_message)
-        lists = _arrays(source, starts, values, score, share, into_message, into_values, into_logit)
+        gru = arrays(into_values, message, heard, gates, into_own, into_heard, into_message)
+        lists = arrays(source, starts, values, score, share, into_message, into_values, into_logit)
         for rows in reversed(steps):
             _gru_backward(rows.start, rows.stop, *gru)
             into_message[rows].addmm_(into_heard[rows], weight)
             _hear_backward(rows.start, rows.stop, *lists)
         return into_own, into_heard.t() @ message, into_heard.sum(0), into_logit @ values, None
-
-
-def _arrays(*tensors: Tensor) -> list[ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
 
 
 # Sums may be taken in any order, which lets the compiler take several terms at once.
@@ -408,7 +405,7 @@ class _CompiledAttention(torch.autograd.Function):
         weights, seen = (
             projected.new_empty(shape) for shape in (kept.shape, (len(projected), projected.shape[1] // 3))
         )
-        _attend(*_arrays(*relation, projected, kept, weights, seen))
+        _attend(*arrays(*relation, projected, kept, weights, seen))
         ctx.save_for_backward(projected, kept, weights)
         ctx.relation = relation
         return seen
@@ -417,7 +414,7 @@ class _CompiledAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         projected, kept, weights = ctx.saved_tensors
         into_projected = torch.zeros_like(projected)
-        _attend_backward(*_arrays(*ctx.relation, projected, kept, weights, grad.contiguous(), into_projected))
+        _attend_backward(*arrays(*ctx.relation, projected, kept, weights, grad.contiguous(), into_projected))
         return into_projected, None, None
 
 

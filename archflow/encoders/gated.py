@@ -19,7 +19,7 @@ from numba import njit, prange
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.encoders.sharing import Layer
+from archflow.encoders.sharing import Layer, arrays
 
 
 def gated_layer(
@@ -53,7 +53,7 @@ class _GatedLayer(torch.autograd.Function):
         # Nobody else needs the projections, and neither do their own gradients.
         projected[:, : 2 * hidden].clamp_(-limit, limit).neg_().exp_()
         out = embedded.new_empty(len(layer.own), hidden)
-        _forward(*_arrays(embedded, projected, *layer, out))
+        _forward(*arrays(embedded, projected, *layer, out))
         ctx.save_for_backward(out, embedded, projected)
         ctx.layer = layer
         return out
@@ -63,12 +63,8 @@ class _GatedLayer(torch.autograd.Function):
         out, embedded, projected = ctx.saved_tensors
         grad = torch.ops.aten.threshold_backward(grad_out, out, 0).contiguous()
         grad_embedded, grad_projected = torch.zeros_like(embedded), torch.empty_like(projected)
-        _backward(*_arrays(projected, *ctx.layer, grad, grad_embedded, grad_projected))
+        _backward(*arrays(projected, *ctx.layer, grad, grad_embedded, grad_projected))
         return grad_embedded, grad_projected, None
-
-
-def _arrays(*tensors: Tensor) -> list[ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
 
 
 @njit(parallel=True, cache=True)

@@ -112,3 +112,8 @@ def with_self(lists: Neighbours) -> Neighbours:
     """Each node's list with the node itself put first."""
     nodes = np.arange(len(lists.starts) - 1)
     return Neighbours(np.insert(lists.nodes, lists.starts[:-1], nodes), lists.starts + np.arange(len(lists.starts)))
+
+
+def arrays(*tensors: Tensor) -> list[ndarray]:
+    """The memory of tensors on the CPU, for compiled layers."""
+    return [tensor.detach().numpy() for tensor in tensors]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.graphs import ArchBatch
-from archflow.networks.network import Network, conv
+from archflow.networks.network import Network, as_rectified, conv
 from archflow.spaces.nasbench101 import NASBench101
 
 
@@ -40,10 +40,7 @@ class NASBench101Network(Network):
             for _ in range(depth):
                 body.append(Cell(operations, sources, before, width))
                 before = width
-        self.body = nn.Sequential(*body)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self.body = as_rectified(nn.Sequential(*body))
         self.classifier = nn.Linear(width, classes)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)

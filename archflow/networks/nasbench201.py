@@ -8,20 +8,14 @@ cells a stage, on images of 32 × 32.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from hashlib import md5
 
-import numpy as np
-from jaxtyping import Float, Int
-from numpy import ndarray
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.graphs import ArchBatch
-from archflow.networks.network import Network, added, conv, relu_conv_norm
-from archflow.spaces.nasbench201 import CELL_EDGES, OPERATIONS, NASBench201
-from archflow.spaces.nasbench201_signal import live
-
-NONE, SKIP = (OPERATIONS.index(name) for name in ("none", "skip_connect"))
+from archflow.networks.four_nodes import Cell, stand_ins
+from archflow.networks.network import Network, conv, relu_conv_norm
+from archflow.spaces.nasbench201 import OPERATIONS, NASBench201
 
 
 class NASBench201Network(Network):
@@ -34,7 +28,7 @@ class NASBench201Network(Network):
             if stage:
                 body.append(Reduction(width, 2 * width))
                 width *= 2
-            body += [Cell(operations, width) for _ in range(depth)]
+            body += [Cell([operation(OPERATIONS[number], width) for number in operations], width) for _ in range(depth)]
         self.body = nn.Sequential(*body, nn.BatchNorm2d(width), nn.ReLU())
         self.classifier = nn.Linear(width, classes)
 
@@ -43,30 +37,10 @@ class NASBench201Network(Network):
         return self.body(images)
 
 
-class Cell(nn.Module):
-    """Each node is the sum of what its edges make of earlier nodes; without any, zeros."""
-
-    def __init__(self, operations: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.edges = nn.ModuleDict(
-            {
-                f"{source}{target}": operation(OPERATIONS[number], width)
-                for (source, target), number in zip(CELL_EDGES, operations, strict=True)
-                if number != NONE
-            }
-        )
-
-    def forward(self, maps: Float[Tensor, "batch width h w"]) -> Float[Tensor, "batch width h w"]:
-        """The last node."""
-        nodes = [maps]
-        for target in (1, 2, 3):
-            read = [edge(nodes[int(name[0])]) for name, edge in self.edges.items() if name[1] == str(target)]
-            nodes.append(added(read, maps))
-        return nodes[-1]
-
-
-def operation(name: str, width: int) -> nn.Module:
-    """An operation other than "none"."""
+def operation(name: str, width: int) -> nn.Module | None:
+    """An operation; None for "none"."""
+    if name == "none":
+        return None
     if name == "skip_connect":
         return nn.Identity()
     if name == "avg_pool_3x3":
@@ -98,44 +72,4 @@ def representatives(archs: ArchBatch) -> ArchBatch:
 
     Operations that lie on no path from the input to the output go, a skip is no more than a wire, nodes have no order.
     """
-    return NASBench201().from_operations(_alike()[NASBench201().keys(archs)])
-
-
-@cache
-def _alike() -> Int[ndarray, "cells 6"]:
-    operations = NASBench201().operations(NASBench201().enumerate())
-    return operations[first_alike(operations, wire=SKIP)]
-
-
-def first_alike(cells: Int[ndarray, "cells 6"], wire: int | None) -> Int[ndarray, " cells"]:
-    """For each cell of six operations the first one whose live operations form the same graph.
-
-    Args:
-        cells: operations of the edges in the order of ``CELL_EDGES``, 0 where there is none.
-        wire: the operation that hands on what it reads; None if there is no such.
-    """
-    forms = [_form(cell, alive, wire) for cell, alive in zip(cells.tolist(), live(cells).tolist(), strict=True)]
-    first: dict[str, int] = {}
-    return np.array([first.setdefault(form, number) for number, form in enumerate(forms)])
-
-
-def _form(cell: list[int], alive: list[bool], wire: int | None) -> str:
-    """A name for the graph of the live operations, equal for isomorphic ones: Weisfeiler and Leman's refinement."""
-
-    def sources(node: int) -> list[int]:
-        """What is added up in a node of the cell: operations by the number of their edge, the input as -1."""
-        if node == 0:
-            return [-1]
-        edges = [edge for edge, (_, target) in enumerate(CELL_EDGES) if target == node and alive[edge]]
-        return [source for e in edges for source in (sources(CELL_EDGES[e][0]) if cell[e] == wire else [e])]
-
-    reads = {edge: sources(CELL_EDGES[edge][0]) for edge in range(6) if alive[edge] and cell[edge] != wire}
-    reads |= {-1: [], 6: sources(3)}
-    readers = {node: [reader for reader, read in reads.items() for source in read if source == node] for node in reads}
-    names = {node: str(cell[node]) if 0 <= node < 6 else f"end {node}" for node in reads}
-    for _ in reads:
-        around = {node: [sorted(names[other] for other in side[node]) for side in (reads, readers)] for node in reads}
-        names = {
-            node: md5(f"{names[node]} {around[node]}".encode(), usedforsecurity=False).hexdigest() for node in reads
-        }
-    return " ".join(sorted(names.values()))
+    return stand_ins(NASBench201, archs, wire=OPERATIONS.index("skip_connect"))

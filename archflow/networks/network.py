@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -36,6 +35,9 @@ def relu_conv_norm(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Se
     return nn.Sequential(nn.ReLU(), conv(c_in, c_out, kernel, stride), nn.BatchNorm2d(c_out))
 
 
-def added(maps: list[Tensor], like: Tensor) -> Tensor:
-    """The sum of feature maps, zeros of the shape of ``like`` where there are none."""
-    return sum(maps[1:], maps[0]) if maps else torch.zeros_like(like)
+def as_rectified(layers: nn.Sequential) -> nn.Sequential:
+    """The same layers, their convolutions drawn anew as He et al. (ICCV 2015) do before rectifiers, by what leaves."""
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layers

@@ -9,20 +9,16 @@ the task class_scene.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
-from jaxtyping import Float, Int
-from numpy import ndarray
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.graphs import ArchBatch
 from archflow.networks.darts import Halving
-from archflow.networks.nasbench201 import first_alike
-from archflow.networks.network import Network, added, conv, relu_conv_norm
+from archflow.networks.four_nodes import Cell, stand_ins
+from archflow.networks.network import Network, as_rectified, conv, relu_conv_norm
 from archflow.spaces.nasbench201 import CELL_EDGES
 from archflow.spaces.transnas101 import OPERATIONS, TransNASMicro
-
-NONE = OPERATIONS.index("none")
 
 
 class TransNASNetwork(Network):
@@ -34,11 +30,8 @@ class TransNASNetwork(Network):
         body = [conv(3, half, 3, stride=2), nn.BatchNorm2d(half), relu_conv_norm(half, width, 3, stride=2)]
         for module in range(depth):
             before, width = width, width if module % 2 else 2 * width
-            body += [Cell(operations, before, width), Cell(operations, width, width)]
-        self.body = nn.Sequential(*body)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            body += [cell(operations, before, width), cell(operations, width, width)]
+        self.body = as_rectified(nn.Sequential(*body))
         self.classifier = nn.Linear(width, classes)
 
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
@@ -46,36 +39,17 @@ class TransNASNetwork(Network):
         return self.body(images)
 
 
-class Cell(nn.Module):
-    """Each node is the sum of what its edges make of earlier nodes; without any, zeros.
-
-    A cell with more channels behind it than before it halves the image, by the edges that begin at its input.
-    """
-
-    def __init__(self, operations: Sequence[int], c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.channels, self.stride = c_out, 1 if c_in == c_out else 2
-        self.edges = nn.ModuleDict(
-            {
-                f"{source}{target}": operation(OPERATIONS[number], c_out if source else c_in, c_out)
-                for (source, target), number in zip(CELL_EDGES, operations, strict=True)
-                if number != NONE
-            }
-        )
-
-    def forward(self, maps: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
-        """The last node; h2 and w2 are h and w, or h / 2 and w / 2, rounded up."""
-        size = (-(-side // self.stride) for side in maps.shape[2:])
-        of_its_shape = maps.new_empty(len(maps), self.channels, *size)
-        nodes = [maps]
-        for target in (1, 2, 3):
-            read = [edge(nodes[int(name[0])]) for name, edge in self.edges.items() if name[1] == str(target)]
-            nodes.append(added(read, of_its_shape))
-        return nodes[-1]
+def cell(operations: Sequence[int], c_in: int, c_out: int) -> Cell:
+    """A cell; with more channels behind it than before it, the edges that begin at its input halve the image."""
+    entering = (c_out if source else c_in for source, _ in CELL_EDGES)
+    made = [operation(OPERATIONS[number], before, c_out) for number, before in zip(operations, entering, strict=True)]
+    return Cell(made, c_out, stride=1 if c_in == c_out else 2)
 
 
-def operation(name: str, c_in: int, c_out: int) -> nn.Module:
-    """An operation other than "none"; with more channels behind it than before it, it halves the image."""
+def operation(name: str, c_in: int, c_out: int) -> nn.Module | None:
+    """An operation, None for "none"; with more channels behind it than before it, it halves the image."""
+    if name == "none":
+        return None
     changes = c_in != c_out
     if name == "skip_connect":
         return Halving(c_in, c_out, affine=True) if changes else nn.Identity()
@@ -94,10 +68,4 @@ def representatives(archs: ArchBatch) -> ArchBatch:
     Operations that lie on no path from the input to the output go, and nodes have no order. A skip is no mere wire, as
     in some cells it changes the shape.
     """
-    return TransNASMicro().from_operations(_alike()[TransNASMicro().keys(archs)])
-
-
-@cache
-def _alike() -> Int[ndarray, "cells 6"]:
-    operations = TransNASMicro().operations(TransNASMicro().enumerate())
-    return operations[first_alike(operations, wire=None)]
+    return stand_ins(TransNASMicro, archs, wire=None)

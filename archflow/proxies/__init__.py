@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.devices import resolve_device
+from archflow.devices import resolve_device, seeded
 from archflow.files import require_writable, write_atomically
 from archflow.graphs import ArchBatch
 from archflow.networks import family, network
@@ -199,8 +198,7 @@ def _minibatch(settings: Settings, device: str) -> tuple[Float[Tensor, "batch 3 
 def _measured(settings: Settings, device: str, task: tuple[int, ArchBatch, tuple[str, ...]]) -> tuple[Values, str]:
     """The proxies of one network, and what is wrong with them, "" if nothing."""
     _, arch, names = task
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with seeded(settings.seed):
         model = network(settings.space, arch, width=settings.width, depth=settings.depth, classes=settings.classes).to(
             device
         )

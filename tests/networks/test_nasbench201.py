@@ -223,13 +223,6 @@ def test_representatives_are_the_first_of_all_cells_whose_live_graphs_are_isomor
     assert operations(nasbench201.representatives(SPACE.enumerate())) == expected
 
 
-def test_representatives_do_not_depend_on_the_batch():
-    archs = SPACE.sample(50, seed=3)
-    together = nasbench201.representatives(archs)
-    assert ArchBatch.concatenate([nasbench201.representatives(arch) for arch in each(archs)]) == together
-    assert nasbench201.representatives(together) == together
-
-
 def test_a_representative_computes_the_same_with_the_same_weights():
     archs = SPACE.sample(400, seed=4)
     others = nasbench201.representatives(archs)

@@ -187,13 +187,6 @@ def operations(archs: ArchBatch) -> list[list[int]]:
     return SPACE.operations(archs).tolist()
 
 
-def test_representatives_do_not_depend_on_the_batch():
-    archs = SPACE.sample(50, seed=3)
-    together = transnas101.representatives(archs)
-    assert ArchBatch.concatenate([transnas101.representatives(arch) for arch in each(archs)]) == together
-    assert transnas101.representatives(together) == together
-
-
 def test_a_representative_computes_the_same_with_the_same_weights():
     archs = SPACE.sample(600, seed=4)
     others = transnas101.representatives(archs)
