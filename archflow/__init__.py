@@ -9,11 +9,13 @@ from archflow.pretext.arch2vec import Arch2Vec
 from archflow.pretext.fgp import FGP
 from archflow.pretext.gmae import GMAE
 from archflow.pretext.graphcl import GraphCL
+from archflow.pretext.registry import register_task, tasks
 from archflow.pretext.zero_cost import ZeroCost
 from archflow.pretrain import pretrain
 from archflow.proxies import proxies
 from archflow.ranker import Ranker
 from archflow.spaces import register_space, space, spaces
+from archflow.studies import reproduce
 from archflow.tables import table
 
 __version__ = "0.1.0"
@@ -36,7 +38,10 @@ __all__ = [
     "proxies",
     "register_encoder",
     "register_space",
+    "register_task",
+    "reproduce",
     "space",
     "spaces",
     "table",
+    "tasks",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,15 +20,18 @@ from archflow import evaluate as evaluation
 from archflow.demo import demo as run_demo
 from archflow.demo import titled
 from archflow.encoders import load_encoder, save_encoder
-from archflow.evaluate import figures, pretrain_fgp, proxy_column, strict_json
+from archflow.evaluate import figures, new_encoder, pretrain_task, proxy_column, strict_json
 from archflow.files import require_writable
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.networks import family
+from archflow.plugins import plug_in
 from archflow.progress import Display
 from archflow.proxies.measures import PROXIES, require_known
 from archflow.ranker import Ranker
 from archflow.report import Report, write_report
 from archflow.spaces import Space
+from archflow.studies import cost, plan
+from archflow.studies.grids import BUDGETS
 from archflow.tables import OFFICIAL, Table, add, keep, table, tables
 from archflow.tables.files import read_table, require_format, write_table
 
@@ -52,9 +55,27 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that wa
 SpaceName = Annotated[str, typer.Option("--space", help="Name of a search space; 'archflow spaces' lists them.")]
 ArchColumn = Annotated[str, typer.Option(help="Column of architectures in the space's native notation.")]
 Sample = Annotated[int | None, typer.Option(help="So many of the space at random rather than all.")]
+Lambda1 = Annotated[
+    float | None, typer.Option(help="FGP's weight of the reconstruction, by default 0.05; 0 leaves it out.")
+]
+Lambda2 = Annotated[float | None, typer.Option(help="FGP's weight of the proxies, by default 0.5; 0 leaves them out.")]
+ProxyLoss = Annotated[
+    str | None, typer.Option(help="How FGP and zero-cost learn proxies: ranking, by default, or regression.")
+]
 Input = Annotated[
     Path | None, typer.Option("--input", help="CSV, JSONL or Parquet file of architectures; else the whole space.")
 ]
+
+
+@app.callback()
+def plugins(
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(help="A Python file in which you register encoders, tasks, spaces or networks; may be repeated."),
+    ] = None,
+) -> None:
+    """Rank a whole search space of neural architectures from a few dozen training runs."""
+    plug_in(plugin or ())
 
 
 @app.command()
@@ -217,12 +238,6 @@ def write_out(
     _say(as_json, facts, f"{len(found):,} written to {out}")
 
 
-class Task(StrEnum):
-    """Pre-training tasks by name."""
-
-    fgp = "fgp"
-
-
 @app.command()
 def proxies(
     space: SpaceName = "nasbench201",
@@ -240,9 +255,13 @@ def proxies(
     classes: Annotated[int | None, typer.Option(help="Classes; the benchmark's by default.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes that share the work; one a core by default.")] = None,
     resume: Resume = False,
-    out: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet file; OUT.partial holds an unfinished run.")] = Path(
-        "proxies.parquet"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="CSV, JSONL or Parquet file; OUT.partial holds an unfinished run. In JSONL the -inf of a network that "
+            "is cut is null, as what failed is."
+        ),
+    ] = Path("proxies.parquet"),
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -286,12 +305,16 @@ def pretrain(
     encoder: Annotated[str, typer.Option(help="Which encoder.")] = "resgatedgcn",
     hidden: Annotated[int, typer.Option(help="Width of the encoder.")] = 128,
     layers: Annotated[int, typer.Option(help="Layers of the encoder.")] = 3,
-    task: Annotated[Task, typer.Option(help="What to learn.")] = Task.fgp,
+    task: Annotated[str, typer.Option(help=f"What to learn: {', '.join(archflow.tasks())}.")] = "fgp",
     proxy: Annotated[str, typer.Option(help=PROXY_HELP)] = "closed-form",
-    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.05,
-    lambda2: Annotated[float, typer.Option(help="Weight of the proxies; 0 leaves them out.")] = 0.5,
+    proxy_loss: ProxyLoss = None,
+    lambda1: Lambda1 = None,
+    lambda2: Lambda2 = None,
     k: Annotated[int | None, typer.Option(help="Width of the flow surrogate; the space's own by default.")] = None,
     std: Annotated[float | None, typer.Option(help="Standard deviation of its draw; the space's by default.")] = None,
+    draws: Annotated[int | None, typer.Option(help="How many draws of it stand side by side; 1 by default.")] = None,
+    passes: Annotated[str | None, typer.Option(help="Its passes: both (by default), forward or backward.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How many times it flows forward and back; 1 by default.")] = None,
     epochs: Annotated[int, typer.Option(help="Times through all architectures.")] = 200,
     batch_size: Annotated[int, typer.Option(help="Architectures in a minibatch.")] = 256,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
@@ -309,9 +332,9 @@ def pretrain(
     """Pre-train an encoder on all architectures of a space, without a label."""
     _require_output(out)
     data = _read(space, input, arch_column, sample, seed)
-    torch.manual_seed(seed)
-    model = archflow.encoder(encoder, data.archs.vocabulary, hidden=hidden, layers=layers)
-    chosen = {"k": k, "std": std, "lambda1": lambda1, "lambda2": lambda2}
+    model = new_encoder(encoder, data.archs.vocabulary, seed, {"hidden": hidden, "layers": layers})
+    chosen = {"k": k, "std": std, "draws": draws, "passes": passes, "rounds": rounds}
+    chosen |= {"proxy_loss": proxy_loss, "lambda1": lambda1, "lambda2": lambda2}
     task_settings = {name: value for name, value in chosen.items() if value is not None}
     unfinished = out.with_name(out.name + ".partial")
     loop_settings = {
@@ -320,7 +343,18 @@ def pretrain(
     }
     with Display() as progress:
         values = proxy_column(data, proxy)
-        outcome = pretrain_fgp(model, data, values, seed, task_settings, loop_settings, device, progress)
+        outcome = pretrain_task(
+            task,
+            model,
+            data.space,
+            data.archs,
+            values,
+            seed,
+            task_settings,
+            device=device,
+            progress=progress,
+            **loop_settings,
+        )
     save_encoder(model, out, space=data.space.name, proxy=proxy, pretraining=outcome.settings, losses=outcome.losses)
     unfinished.unlink(missing_ok=True)
     last = {name: curve[-1] for name, curve in outcome.losses.items()}
@@ -425,7 +459,10 @@ def evaluate(
     labels: Annotated[
         list[float] | None, typer.Option(help="Labelled share of the pool, or number if above 1; may be repeated.")
     ] = None,
-    method: Annotated[list[str] | None, typer.Option(help="none or fgp; may be repeated. Both by default.")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help=f"none, {', '.join(archflow.tasks())}; may be repeated. none and fgp by default."),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds, from --seed on.")] = 3,
     permutations: Annotated[int, typer.Option(help="How many permutations for each seed.")] = 3,
     pool: Annotated[int | None, typer.Option(help="Size of the training pool; the published one by default.")] = None,
@@ -433,9 +470,9 @@ def evaluate(
     hidden: Annotated[int, typer.Option(help="Width of the encoder.")] = 128,
     layers: Annotated[int, typer.Option(help="Layers of the encoder.")] = 3,
     proxy: Annotated[str, typer.Option(help=PROXY_HELP)] = "closed-form",
-    proxy_loss: Annotated[str, typer.Option(help="ranking, as published, or regression.")] = "ranking",
-    lambda1: Annotated[float, typer.Option(help="Weight of the reconstruction; 0 leaves it out.")] = 0.05,
-    lambda2: Annotated[float, typer.Option(help="Weight of the proxies; 0 leaves them out.")] = 0.5,
+    proxy_loss: ProxyLoss = None,
+    lambda1: Lambda1 = None,
+    lambda2: Lambda2 = None,
     epochs: Annotated[int, typer.Option(help="Epochs of pre-training.")] = 200,
     finetune_epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning.")] = 500,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the runs that OUT already holds.")] = False,
@@ -455,12 +492,21 @@ def evaluate(
         data = table(table_name or known[0])
         if space and data.space.name != space:
             raise ValueError(f"the table {table_name} is of the space {data.space.name}, not of {space}")
+    methods = method or evaluation.METHODS
+    task_settings: dict[str, dict[str, Any]] = {}
+    for name, value in (("lambda1", lambda1), ("lambda2", lambda2), ("proxy_loss", proxy_loss)):
+        if value is not None:
+            task_settings.setdefault("fgp", {})[name] = value
+    if proxy_loss is not None and "zero-cost" in methods:
+        task_settings["zero-cost"] = {"proxy_loss": proxy_loss}
+        if "fgp" not in methods and lambda1 is lambda2 is None:
+            del task_settings["fgp"]
     with Display() as progress:
         result = evaluation.evaluate(
             data,
             column or (),
             labels=labels or [0.01],
-            methods=method or evaluation.METHODS,
+            methods=methods,
             seeds=seeds,
             permutations=permutations,
             first_seed=seed,
@@ -468,7 +514,7 @@ def evaluate(
             encoder=encoder,
             encoder_settings={"hidden": hidden, "layers": layers},
             proxy=proxy,
-            task_settings={"lambda1": lambda1, "lambda2": lambda2, "proxy_loss": proxy_loss},
+            task_settings=task_settings,
             pretrain_settings={"epochs": epochs},
             ranker_settings={"epochs": finetune_epochs},
             device=device,
@@ -481,6 +527,70 @@ def evaluate(
         return
     Console().print(_result_table(f"{data.name}, {len(data):,} architectures", result["summary"]))
     print(f"every run: {out}")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="A study; without one they are listed.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="AXIS=VALUE, …: of each axis only these, e.g. encoder=gin,space=nasbench201.")
+    ] = None,
+    add: Annotated[
+        str | None, typer.Option(help="AXIS=VALUE, …: more rows, e.g. encoder=mine; space, encoder and pretext grow.")
+    ] = None,
+    list_cells: Annotated[bool, typer.Option("--list", help="Show what is left to do, and do nothing.")] = False,
+    budget: Annotated[str, typer.Option(help=f"Sizes and epochs: {', '.join(BUDGETS)}.")] = "published",
+    epochs: Annotated[int | None, typer.Option(help="Epochs of pre-training; the budget's by default.")] = None,
+    finetune_epochs: Annotated[int | None, typer.Option(help="Epochs of fine-tuning; the budget's by default.")] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds, from --seed on.")] = 3,
+    splits: Annotated[int, typer.Option(help="How many permutations for each seed.")] = 3,
+    table_name: Annotated[
+        str | None, typer.Option("--table", help="SPACE=TABLE, …: where accuracies come from; else the first known.")
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Processes that share the work, each with one thread.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the results of all studies.")] = Path("reproduce"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Redo a study of the paper: make the runs that are not done yet, then its table and plots."""
+    if name is None:
+        known = archflow.studies.studies()
+        if as_json:
+            print(strict_json({"studies": known}))
+            return
+        _listing(["study", "what it asks"], known.items())
+        return
+    settings: dict[str, Any] = {
+        **{"only": _pairs(only, "--only"), "add": _pairs(add, "--add"), "source": _pairs(table_name, "--table")},
+        **{"budget": budget, "epochs": epochs, "finetune_epochs": finetune_epochs, "splits": splits, "device": device},
+    }
+    if list_cells:
+        jobs, _, failures = plan(name, **settings, seeds=range(seed, seed + seeds), folder=out)
+        rows = cost(jobs, out)
+        if as_json:
+            print(strict_json({"left": rows, "failures": [vars(failure) for failure in failures]}))
+            return
+        cells = [
+            ["?" if value is None else f"{value:.1f}" if key == "hours" else str(value) for key, value in row.items()]
+            for row in rows
+        ]
+        _listing(rows[0].keys() if rows else ["nothing"], cells)
+        for failure in failures:
+            print(f"cannot be run: {failure.what}: {failure.why}")
+        return
+    with Display() as progress:
+        outcome = archflow.reproduce(
+            name, **settings, seeds=seeds, first_seed=seed, processes=processes, out=out, progress=progress
+        )
+    for failure in outcome.failures:
+        print(f"failed: {failure.what}: {' '.join(failure.why.split())}", file=sys.stderr)
+    files = [str(file) for file in outcome.files]
+    facts = {"study": name, "runs": outcome.runs, "done": len(outcome.lines), "files": files}
+    failed = [vars(failure) for failure in outcome.failures]
+    _say(as_json, {**facts, "failures": failed, "lines": outcome.lines}, f"{outcome.table}\n{', '.join(files)}")
+    if outcome.failures:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -544,8 +654,10 @@ def main() -> None:
             print(f"archflow: {' '.join(mistake.split())}", file=sys.stderr)
         sys.exit(2)
     if code == 130:
-        resumable = sys.argv[1:2] in (["pretrain"], ["evaluate"], ["proxies"])
-        print("archflow: interrupted" + "; --resume goes on from what was saved" * resumable, file=sys.stderr)
+        how = dict.fromkeys(("pretrain", "evaluate", "proxies"), "--resume goes")
+        how["reproduce"] = "the same command goes"
+        goes_on = [f"; {how[word]} on from what was saved" for word in sys.argv[1:] if word in how]
+        print(f"archflow: interrupted{''.join(goes_on[:1])}", file=sys.stderr)
     sys.exit(1 if code else 0)
 
 
@@ -600,6 +712,26 @@ def _facts(space: Space) -> dict[str, Any]:
 
 def _say(as_json: bool, result: dict[str, Any], line: str) -> None:
     print(strict_json(result) if as_json else line)
+
+
+def _pairs(text: str | None, option: str) -> list[tuple[str, str]]:
+    """What an option says of axes."""
+    pairs = []
+    for part in text.split(",") if text else ():
+        axis, equals, value = part.partition("=")
+        if not (axis and equals and value):
+            raise ValueError(f"{option} takes AXIS=VALUE, joined by commas, not '{part}'")
+        pairs.append((axis.strip(), value.strip()))
+    return pairs
+
+
+def _listing(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    listing = RichTable()
+    for heading in headings:
+        listing.add_column(heading, overflow="fold")
+    for row in rows:
+        listing.add_row(*row)
+    Console().print(listing)
 
 
 def _result_table(title: str, rows: list[dict[str, Any]]) -> RichTable:

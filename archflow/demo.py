@@ -11,9 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from archflow.devices import seeded
-from archflow.encoders import encoder
-from archflow.evaluate import default_pool, figures, pretrain_fgp, proxy_column, split, versions
+from archflow.evaluate import default_pool, figures, new_encoder, pretrain_task, proxy_column, split, versions
 from archflow.files import require_writable
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.progress import Progress, silent
@@ -62,11 +60,10 @@ def demo(
     curves: dict[str, dict[str, Sequence[float]]] = {}
     for method in (FGP, PLAIN):
         begun = time.monotonic()
-        with seeded(seed):
-            model = encoder("resgatedgcn", data.archs.vocabulary)
+        model = new_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
         if method == FGP:
-            proxy, settings = proxy_column(data, "measured/jacov"), {"epochs": epochs}
-            outcome = pretrain_fgp(model, data, proxy, seed, {}, settings, device, progress)
+            proxy, how = proxy_column(data, "measured/jacov"), {"epochs": epochs, "device": device}
+            outcome = pretrain_task("fgp", model, data.space, data.archs, proxy, seed, {}, progress=progress, **how)
             curves["Pre-training loss"] = dict(outcome.losses)
 
         def named(_: str, done: int, total: int, method: str = method) -> None:

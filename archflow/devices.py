@@ -27,7 +27,16 @@ def resolve_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """PyTorch's global generator begins at the seed here, and behind goes on as if nothing had been."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    """PyTorch's global generators, those of GPUs too, begin at the seed here, and behind go on as if nothing had been.
+
+    GPUs that nothing has used yet are left alone, as to ask them takes memory of each one: what they begin with
+    later is what they would have begun with, the seed of the CPU's generator.
+    """
+    used, before = torch.cuda.is_initialized(), torch.initial_seed()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if used else []):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        if not used and torch.cuda.is_available():
+            torch.cuda.manual_seed_all(before)

@@ -25,17 +25,18 @@ from archflow.encoders import encoder as make_encoder
 from archflow.encoders import load_encoder, save_encoder
 from archflow.encoders.base import Encoder
 from archflow.files import require_writable, write_atomically
-from archflow.flow import FlowDraw
+from archflow.graphs import ArchBatch
 from archflow.metrics import kendall_tau, precision_at
-from archflow.pretext.fgp import FGP
+from archflow.pretext.registry import make_task, tasks
 from archflow.pretrain import Pretraining, fingerprint, pretrain
 from archflow.progress import Progress, silent
 from archflow.ranker import Ranker, check_labels
+from archflow.spaces import Space
 from archflow.tables import Table, tables
 from archflow.tables import table as make_table
 
 METHODS = ("none", "fgp")
-"""What ``evaluate`` can compare: no pre-training, and FGP."""
+"""What ``evaluate`` compares by default: no pre-training, and FGP. It knows the other tasks, too."""
 
 VALIDATION = 40
 _POOLS = {"nasbench101": 7290, "nasbench201": 7813, "darts": 5611}
@@ -145,7 +146,7 @@ def evaluate(
     encoder: str = "resgatedgcn",
     encoder_settings: dict[str, Any] | None = None,
     proxy: str = "closed-form",
-    task_settings: dict[str, Any] | None = None,
+    task_settings: dict[str, dict[str, Any]] | None = None,
     pretrain_settings: dict[str, Any] | None = None,
     ranker_settings: dict[str, Any] | None = None,
     device: str = "auto",
@@ -155,17 +156,17 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compare methods on a table, and write every run to one JSON file.
 
-    For each seed the encoder is made and, for "fgp", pre-trained on all architectures of the table; for each
-    permutation it is then fine-tuned and tested. Results are written after every run; pre-trained encoders are kept
-    beside them. Architectures without a number in a column are pre-trained on like all others, but are neither in its
-    pool nor tested: a table may hold more architectures than were ever trained.
+    For each seed the encoder is made and, unless the method is "none", pre-trained on all architectures of the table;
+    for each permutation it is then fine-tuned and tested. Results are written after every run; pre-trained encoders are
+    kept beside them. Architectures without a number in a column are pre-trained on like all others, but are neither in
+    its pool nor tested: a table may hold more architectures than were ever trained.
 
     Args:
         table: architectures with accuracies.
         columns: columns of accuracies, each evaluated by itself, from the same pre-trained encoders; the table's
             default if empty.
         labels: how many of the pool are labelled, each a share if at most 1, else a number.
-        methods: some of ``METHODS``.
+        methods: "none" or names of pre-training tasks, see :func:`archflow.tasks`.
         seeds: how many seeds; a seed fixes the first weights, the flow draw and all orders.
         permutations: how many permutations, from 0.
         first_seed: the seeds are counted from here.
@@ -173,7 +174,8 @@ def evaluate(
         encoder: the encoder's name.
         encoder_settings: its keyword arguments.
         proxy: see :func:`proxy_column`.
-        task_settings: keyword arguments of :class:`archflow.FGP`, "k" and "std" of the draw among them.
+        task_settings: for a task's name its keyword arguments; for FGP "k", "std", "draws" and "draw_seed" of the
+            draw, too.
         pretrain_settings: keyword arguments of :func:`archflow.pretrain`.
         ranker_settings: keyword arguments of :class:`archflow.Ranker`.
         device: "cpu", "cuda", …, or "auto".
@@ -199,9 +201,15 @@ def evaluate(
             raise ValueError(f"the column '{column}' of {table.name} holds no number")
         check_labels(table.archs[rows], table[column][rows], f"labels in '{column}'")
     methods = list(dict.fromkeys(methods))
-    unknown = set(methods) - set(METHODS)
+    known_methods = ["none", *tasks()]
+    unknown = set(methods) - set(known_methods)
     if unknown or not methods:
-        raise ValueError(f"unknown method '{', '.join(sorted(unknown))}'; known methods: {', '.join(METHODS)}")
+        raise ValueError(f"unknown method '{', '.join(sorted(unknown))}'; known methods: {', '.join(known_methods)}")
+    task_settings = task_settings or {}
+    if not task_settings.keys() <= set(methods):
+        raise ValueError(
+            f"there are settings for {', '.join(task_settings.keys() - set(methods))}, which is not compared"
+        )
     if seeds < 1 or permutations < 1:
         raise ValueError("seeds and permutations must be at least 1")
     pools = {
@@ -214,18 +222,17 @@ def evaluate(
         for number in range(permutations)
     }
 
-    def new_encoder(seed: int) -> Encoder:
-        with seeded(seed):
-            return make_encoder(encoder, table.archs.vocabulary, **(encoder_settings or {}))
+    def new(seed: int) -> Encoder:
+        return new_encoder(encoder, table.archs.vocabulary, seed, encoder_settings or {})
 
     # With the defaults, which may differ in another version. Those of pre-training are in each run.
-    model = new_encoder(first_seed)
+    model = new(first_seed)
     fine_tuning = Ranker(model, **(ranker_settings or {})).settings
-    proxy_values = proxy_column(table, proxy) if "fgp" in methods else None
+    proxy_values = proxy_column(table, proxy) if methods != ["none"] else None
     settings = {
         **{"table": table.name, "space": table.space.name, "columns": columns, "pools": pools, "proxy": proxy},
         "data": fingerprint(table.archs, [*table.columns.values(), *([] if proxy_values is None else proxy_values.T)]),
-        **{"encoder": encoder, "encoder_settings": model.settings, "task_settings": task_settings or {}},
+        **{"encoder": encoder, "encoder_settings": model.settings, "task_settings": task_settings},
         "pretrain_settings": pretrain_settings or {},
         "ranker_settings": {name: value for name, value in fine_tuning.items() if name != "seed"},
     }
@@ -235,7 +242,7 @@ def evaluate(
     runs = _previous_runs(out, settings) if resume else []
 
     def prepare(method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
-        model = new_encoder(seed)
+        model = new(seed)
         if method == "none":
             return model, {"pretrain_seconds": 0.0}
         file = kept / f"{method}-seed{seed}.archflow"
@@ -243,8 +250,17 @@ def evaluate(
             kept_model, provenance = load_encoder(file)
             if provenance.get("evaluate") == json.loads(json.dumps(settings)):
                 return kept_model, provenance["run"]
-        outcome = pretrain_fgp(
-            model, table, proxy_values, seed, dict(task_settings or {}), dict(pretrain_settings or {}), device, progress
+        outcome = pretrain_task(
+            method,
+            model,
+            table.space,
+            table.archs,
+            proxy_values,
+            seed,
+            task_settings.get(method, {}),
+            device=device,
+            progress=progress,
+            **(pretrain_settings or {}),
         )
         run = {"pretrain_seconds": outcome.seconds, "pretraining": outcome.settings, "pretrain_losses": outcome.losses}
         save_encoder(model, file, evaluate=settings, run=run)
@@ -260,20 +276,18 @@ def evaluate(
                 continue
             model, run = prepare(method, seed)
             for column, share, number in todo:
-                part, accuracy, begun = splits[column, share, number], table[column], time.monotonic()
-                ranker = Ranker(model, seed=seed, device=device, **(ranker_settings or {}))
-                validation = table.archs[part.validation], accuracy[part.validation]
-                ranker.fit(table.archs[part.labelled], accuracy[part.labelled], validation)
-                fitted = time.monotonic()
-                score = ranker.predict(table.archs[part.test])
                 runs.append(
                     {
                         **{"method": method, "column": column, "labels": share, "seed": seed, "permutation": number},
-                        **{"labelled": len(part.labelled), "tested": len(part.test)},
-                        **figures(accuracy[part.test], score),
-                        "validation_tau": max(ranker.validation_taus),
-                        "best_epoch": int(np.argmax(ranker.validation_taus)) + 1,
-                        **{"finetune_seconds": fitted - begun, "predict_seconds": time.monotonic() - fitted},
+                        **tested(
+                            model,
+                            table.archs,
+                            table[column],
+                            splits[column, share, number],
+                            seed,
+                            device,
+                            ranker_settings or {},
+                        ),
                         **run,
                         "versions": versions(),
                     }
@@ -284,22 +298,65 @@ def evaluate(
     return result
 
 
-def pretrain_fgp(
+def new_encoder(name: str, vocabulary: Sequence[str], seed: int, settings: dict[str, Any]) -> Encoder:
+    """An encoder whose first weights belong to the seed."""
+    with seeded(seed):
+        return make_encoder(name, vocabulary, **settings)
+
+
+def pretrain_task(
+    name: str,
     model: Encoder,
-    table: Table,
-    proxy: Float[ndarray, " archs"] | None,
+    space: Space,
+    archs: ArchBatch,
+    proxy: Float[ndarray, "archs proxies"] | None,
     seed: int,
     task_settings: dict[str, Any],
-    pretrain_settings: dict[str, Any],
-    device: str,
-    progress: Progress,
+    **pretrain_settings: Any,
 ) -> Pretraining:
-    """Pre-train by FGP on all architectures of a table, with the draw that belongs to the seed."""
-    k, std = table.space.flow_defaults
-    k, std = task_settings.pop("k", k), task_settings.pop("std", std)
-    task = FGP(FlowDraw.sample(len(table.space.vocabulary), k, std, seed), proxy=proxy, **task_settings)
-    outcome = pretrain(model, table.archs, task, seed=seed, device=device, progress=progress, **pretrain_settings)
-    return replace(outcome, settings={**outcome.settings, "std": std})
+    """Pre-train by a task of that name, with the flow draw that belongs to the seed.
+
+    Args:
+        name: one of :func:`archflow.tasks`.
+        model: the encoder; it is trained in place.
+        space: of the architectures.
+        archs: what to pre-train on.
+        proxy: see :func:`proxy_column`.
+        seed: of the draw and of the training.
+        task_settings: keyword arguments of the task, see :func:`archflow.pretext.registry.make_task`.
+        pretrain_settings: keyword arguments of :func:`archflow.pretrain`.
+    """
+    task, drawn = make_task(name, space, archs, proxy, seed, task_settings)
+    outcome = pretrain(model, archs, task, seed=seed, **pretrain_settings)
+    return replace(outcome, settings={**drawn, **outcome.settings})
+
+
+def tested(
+    model: Encoder,
+    archs: ArchBatch,
+    accuracy: Float[ndarray, " archs"],
+    part: Split,
+    seed: int,
+    device: str,
+    ranker_settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Fine-tune a copy of an encoder on the labelled architectures of a split, and rank those for testing.
+
+    Returns:
+        The figures of the test, how they came about, and how long it took.
+    """
+    begun = time.monotonic()
+    ranker = Ranker(model, seed=seed, device=device, **ranker_settings)
+    ranker.fit(archs[part.labelled], accuracy[part.labelled], (archs[part.validation], accuracy[part.validation]))
+    fitted = time.monotonic()
+    score = ranker.predict(archs[part.test])
+    return {
+        **{"labelled": len(part.labelled), "tested": len(part.test)},
+        **figures(accuracy[part.test], score),
+        "validation_tau": max(ranker.validation_taus),
+        "best_epoch": int(np.argmax(ranker.validation_taus)) + 1,
+        **{"finetune_seconds": fitted - begun, "predict_seconds": time.monotonic() - fitted},
+    }
 
 
 def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -43,13 +43,19 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
 
 
 def require_writable(path: str | Path) -> None:
-    """Raise OSError now, rather than after hours of work, if a file could not be written at ``path``."""
+    """Raise OSError now, rather than after hours of work, if a file could not be written at ``path``.
+
+    Folders that are missing are not made: what counts is whether the nearest one that is there can be written to.
+    """
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
+        raise IsADirectoryError(f"{path} is a folder; a file is to be written there")
+    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def cache_folder() -> Path:

@@ -1,7 +1,8 @@
 """The one pre-training loop: an encoder learns a task on all architectures of a space, without a label.
 
-What a minibatch holds is a function of the seed and the epoch alone, so a run that was killed and resumed from its
-checkpoint goes on exactly as the run that was not: on the CPU its final weights are equal bit for bit.
+What a minibatch holds is a function of the seed and the epoch alone, and the random numbers of a step (dropout, masks)
+are one of the seed, the step and the process. So a run that was killed and resumed from its checkpoint goes on exactly
+as the run that was not: on the CPU its final weights are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def pretrain(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Pretraining:
-    """Train ``encoder`` in place; the defaults are METHOD's settings.
+    """Train ``encoder`` in place, and leave it in evaluation mode; the defaults are METHOD's settings.
 
     Args:
         encoder: any encoder over the architectures' vocabulary.
@@ -77,7 +78,7 @@ def pretrain(
         batch_size: architectures in a minibatch, over all processes together.
         lr: AdamW's highest learning rate; it falls to 0 along a half cosine, which METHOD leaves open.
         weight_decay: AdamW's.
-        seed: fixes the order of the architectures and the heads' first weights.
+        seed: fixes the order of the architectures, the heads' first weights, and the random numbers of each step.
         device: "cpu", "cuda", …, or "auto".
         precision: Lightning Fabric's name of one, e.g. "32-true" or "bf16-mixed". The encoder is float32 afterwards.
         processes: with more than one, each takes a part of every minibatch (distributed data parallel).
@@ -117,6 +118,7 @@ def pretrain(
     loop = _Loop(encoder, archs, task, settings, path, checkpoint_seconds, resume, progress)
     weights, losses, seconds = fabric.launch(loop.run)
     encoder.float().load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    encoder.eval()
     return Pretraining(settings, losses, seconds)
 
 
@@ -138,27 +140,31 @@ class _Loop:
         """
         # Spawned processes are handed the encoder in shared memory; each must train its own.
         encoder = copy.deepcopy(self.encoder) if fabric.world_size > 1 else self.encoder
-        with seeded(self.settings["seed"]):
-            objective = self.task.build(encoder, self.archs)
+        seed, count = self.settings["seed"], len(self.archs)
+        with seeded(seed):
+            objective = self.task.build(encoder, self.archs).train()
         lr, decay = self.settings["lr"], self.settings["weight_decay"]
         optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, weight_decay=decay, fused=True)
         distributed, stepper = fabric.setup(objective, optimizer)
-        targets = [buffer.cpu().numpy() for buffer in objective.buffers()]
+        # What is kept with the weights changes with them, as batch norm's averages do; targets are not kept.
+        kept = objective.state_dict()
+        targets = [buffer.cpu().numpy() for name, buffer in objective.named_buffers() if name not in kept]
         state = _State(objective, optimizer, {**self.settings, "data": fingerprint(self.archs, targets)})
         if self.resume and self.checkpoint and self.checkpoint.exists():
             state.load(self.checkpoint)
 
-        count, size, epochs = len(self.archs), self.settings["batch_size"], self.settings["epochs"]
+        size, epochs = self.settings["batch_size"], self.settings["epochs"]
         steps = math.ceil(count / size)
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
-        with _deferred_interrupt() as interrupted:
+        with _deferred_interrupt() as interrupted, seeded(seed):
             while state.step < epochs * steps:
                 epoch, step = divmod(state.step, steps)
-                order = np.random.default_rng([self.settings["seed"], epoch]).permutation(count)
+                order = np.random.default_rng([seed, epoch]).permutation(count)
                 batch = order[step * size : (step + 1) * size]
                 batch = np.resize(batch, max(len(batch), fabric.world_size))[fabric.global_rank :: fabric.world_size]
                 for group in optimizer.param_groups:
                     group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * state.step / (epochs * steps)))
+                _seed(fabric.device, seed, state.step, fabric.global_rank)
                 terms = distributed(batch)
                 optimizer.zero_grad()
                 fabric.backward(sum(terms.values()))
@@ -242,6 +248,15 @@ def fingerprint(archs: ArchBatch, columns: Iterable[ndarray]) -> str:
     for array in (archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets, *columns):
         digest.update(array.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _seed(device: torch.device, seed: int, step: int, rank: int) -> None:
+    """Begin PyTorch's global generators, the CPU's and the device's, at what is this step's and this process's."""
+    number = int(np.random.SeedSequence(seed, spawn_key=(step, rank)).generate_state(1, np.uint64)[0])
+    # torch.manual_seed does it for all devices, but takes milliseconds where there is no GPU.
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(number)
 
 
 @contextmanager

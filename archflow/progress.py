@@ -33,6 +33,7 @@ class Display:
         self._bars: RichProgress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._starts: dict[str, float] = {}
+        self._done: dict[str, int] = {}
         self._last_line = 0.0
 
     def __enter__(self) -> Display:
@@ -59,6 +60,9 @@ class Display:
 
     def __call__(self, phase: str, done: int, total: int, /) -> None:
         now = time.monotonic()
+        if done < self._done.get(phase, 0):  # the phase begins anew, with the next seed for instance
+            del self._starts[phase]
+        self._done[phase] = done
         start = self._starts.setdefault(phase, now)
         elapsed = now - start
         rate = f"{done / elapsed:,.0f}/s" if done and elapsed else ""

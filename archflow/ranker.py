@@ -35,7 +35,7 @@ class Ranker:
         margin: how far apart the scores of a pair should be.
         max_pairs: pairs of a minibatch that enter the loss; None for all, 8 × batch_size is METHOD's for other spaces.
         clip: largest norm of the gradient.
-        seed: fixes the head's first weights and the order of the minibatches.
+        seed: fixes the head's first weights, the order of the minibatches, and what dropout drops.
         device: "cpu", "cuda", …, or "auto".
 
     Attributes:
@@ -96,33 +96,33 @@ class Ranker:
         self.encoder.prepare(archs)
         device, settings = resolve_device(self.device), self.settings
         with seeded(settings["seed"]):
-            model = _Scorer(copy.deepcopy(self.encoder)).to(device)
-        generator = torch.Generator().manual_seed(settings["seed"])
-        optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"], fused=True)
-        ranks = torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(device)
-        self.losses, self.validation_taus, best = [], [], (-np.inf, model.state_dict())
-        for epoch in range(settings["epochs"]):
-            total, batches = 0.0, torch.randperm(len(archs), generator=generator).split(settings["batch_size"])
-            for batch in batches:
-                loss = pairwise_margin_loss(
-                    model(archs[batch.numpy()]), ranks[batch], settings["margin"], settings["max_pairs"], generator
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-                optimizer.step()
-                total += loss.item()
-            self.losses.append(total / len(batches))
-            if not np.isfinite(total):
-                raise ValueError(f"fine-tuning diverged in epoch {epoch + 1}; try a smaller lr")
+            model = _Scorer(copy.deepcopy(self.encoder)).to(device).train()
+            generator = torch.Generator().manual_seed(settings["seed"])
+            optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"], fused=True)
+            ranks = torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(device)
+            self.losses, self.validation_taus, best = [], [], (-np.inf, model.state_dict())
+            for epoch in range(settings["epochs"]):
+                total, batches = 0.0, torch.randperm(len(archs), generator=generator).split(settings["batch_size"])
+                for batch in batches:
+                    loss = pairwise_margin_loss(
+                        model(archs[batch.numpy()]), ranks[batch], settings["margin"], settings["max_pairs"], generator
+                    )
+                    optimizer.zero_grad()
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
+                    optimizer.step()
+                    total += loss.item()
+                self.losses.append(total / len(batches))
+                if not np.isfinite(total):
+                    raise ValueError(f"fine-tuning diverged in epoch {epoch + 1}; try a smaller lr")
+                if validation is not None:
+                    tau = kendall_tau(validation[1], model.scores(validation[0]))
+                    self.validation_taus.append(tau)
+                    if tau > best[0]:
+                        best = tau, copy.deepcopy(model.state_dict())
+                progress("fine-tuning", epoch + 1, settings["epochs"])
             if validation is not None:
-                tau = kendall_tau(validation[1], model.scores(validation[0]))
-                self.validation_taus.append(tau)
-                if tau > best[0]:
-                    best = tau, copy.deepcopy(model.state_dict())
-            progress("fine-tuning", epoch + 1, settings["epochs"])
-        if validation is not None:
-            model.load_state_dict(best[1])
+                model.load_state_dict(best[1])
         self._model = model
         return self
 

@@ -52,6 +52,7 @@ def made(tmp_path_factory):
         (folder / name / "data_batch_1.bin").write_bytes(records.tobytes())
     (folder / "no-images").mkdir()
     (folder / "folder.csv").mkdir()
+    (folder / "logged.csv.log").mkdir()
     return folder
 
 
@@ -180,6 +181,7 @@ BAD = [
     ([*QUICK, "--out", "out.txt"], r"out\.txt: the name must end in \.csv"),
     ([*QUICK, "--out", "out"], "the name must end in"),
     ([*QUICK, "--out", "folder.csv"], r"folder\.csv is a folder"),
+    ([*QUICK, "--out", "logged.csv"], r"logged\.csv\.log is a folder; a file is to be written there"),
     ([*QUICK, "--out", "archs.csv/out.csv"], r"archs\.csv/out\.csv cannot be written; name another place with --out"),
     ([*QUICK, "--out", "/proc/nope/out.csv"], "/proc/nope"),
     ([*QUICK, "--resume"], rf"{OUT}\.partial was begun with other settings or by another version of archflow"),
@@ -194,6 +196,19 @@ def test_a_mistake_is_one_line_and_nothing_is_written(here, call, args, reason):
     before = contents(here)
     call(*args).assert_mistake(reason)
     assert contents(here) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(("--proxy", "nope"), ("--space", "nope"), ("--space", "nasbench-nlp"), ("--size", 0), ("--batch-size", 1)),
+        *(("--images", "nope"), ("--device", "abacus"), ("--processes", 0), ("--input", "nope.csv")),
+    ],
+    ids=str,
+)
+def test_a_mistake_makes_no_folders(here, call, wrong):
+    call(*QUICK, *wrong, "--out", "new/deep/out.csv").assert_mistake("")
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize("content", [b"damaged\n", b"[]\n", bytes(50) + b"\n"], ids=repr)

@@ -1,8 +1,11 @@
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,45 @@ def test_threads_of_this_process_are_its_own():
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+class Unreadable:
+    """One that can be sent, but not be read where it arrives."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def make(what):
+    """A result by name."""
+    return {"function": lambda: None, "unreadable": Unreadable(), "error": ValueError("alas")}.get(what, what)
+
+
+def test_what_cannot_be_sent_is_a_failure_of_that_task_alone():
+    locked = threading.Lock()
+    tasks = ["a", "function", "b", "unreadable", locked, "error", "c"]
+    ended = {str(task): end for task, end in in_processes(make, tasks, 2)}
+    assert len(ended) == len(tasks)
+    assert {task: ended[task] for task in "abc"} == {task: task for task in "abc"}
+    for task, reason in (
+        ("function", r"^its result cannot be sent to another process \(.*lambda"),
+        ("unreadable", r"^its result came from another process and cannot be read \(ValueError: .*'no number'"),
+        (str(locked), r"^it cannot be sent to another process \(TypeError: cannot pickle '_thread.lock' object\)$"),
+    ):
+        assert type(ended[task]) is RuntimeError
+        assert re.search(reason, str(ended[task]))
+    assert type(ended["error"]) is ValueError
+
+
+def test_work_that_other_processes_cannot_be_told_of(monkeypatch):
+    with pytest.raises(ValueError, match=r"cannot be told what to do \(.*lambda.*, or take one process$"):
+        next(in_processes(lambda task: task, [1], 2))
+    there_alone = types.ModuleType("there_alone")  # as what is typed into an interpreter is
+    exec("def double(task):\n    return 2 * task", there_alone.__dict__)
+    monkeypatch.setitem(sys.modules, "there_alone", there_alone)
+    assert list(in_processes(there_alone.double, [1], 1)) == [(1, 2)]
+    with pytest.raises(ValueError, match=r"told what to do \(ModuleNotFoundError: No module named 'there_alone'\)"):
+        next(in_processes(there_alone.double, [1], 2))
 
 
 @pytest.mark.parametrize("processes", [0, -2])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from archflow import FGP, ArchBatch, FlowDraw, encoder, flow_surrogate, pretrain
+from archflow.pretrain import _seed
 from archflow.spaces.nasbench201 import NASBench201
 from tests.strategies import VOCABULARY, random_graphs
 
@@ -250,6 +251,96 @@ def test_half_precision():
     assert outcome.losses["reconstruction"][-1] < outcome.losses["reconstruction"][0]
     assert all(tensor.dtype == torch.float32 for tensor in model.state_dict().values())
     assert outcome.settings["precision"] == "bf16-mixed"
+
+
+# Batch norm and dropout
+
+
+def flowerformer(seed=0):
+    torch.manual_seed(seed)
+    return encoder("flowerformer", SPACE.vocabulary, hidden=16, layers=2)
+
+
+@pytest.fixture(scope="module")
+def with_dropout():
+    model = flowerformer()
+    outcome = run(model)
+    return weights_of(model), outcome
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_is_in_training_mode_and_evaluation_mode_comes_behind(with_dropout, training):
+    model = flowerformer().train(training)
+    assert run(model).losses == with_dropout[1].losses
+    assert_equal(model, with_dropout[0])
+    assert not any(part.training for part in model.modules())
+
+
+def test_running_averages_come_back():
+    model = flowerformer()
+    before = weights_of(model)
+    run(model)
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        if name.endswith("num_batches_tracked"):
+            assert tensor.dtype == torch.int64
+            assert tensor == 3 * STEPS
+        elif "running" in name:
+            assert not torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("step", [1, STEPS + 1])
+def test_the_encoder_of_an_interrupted_run_may_be_handed_in_again(tmp_path, with_dropout, step):
+    """Its running averages are no longer those that the run began with."""
+    model, path = flowerformer(), tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        run(model, checkpoint=path, checkpoint_seconds=3600, progress=InterruptAt(step))
+    assert model.norm.num_batches_tracked == step
+    outcome = run(model, checkpoint=path, resume=True)
+    assert outcome.losses == with_dropout[1].losses
+    assert_equal(model, with_dropout[0])
+
+
+class Noting:
+    """A task that notes the next of PyTorch's random numbers in each step."""
+
+    def __init__(self):
+        self.numbers = []
+
+    def build(self, model, archs):
+        objective = task().build(model, archs)
+        objective.register_forward_pre_hook(lambda *_: self.numbers.append(float(torch.rand(()))))
+        return objective
+
+    def describe(self):
+        return {"task": "noting"}
+
+
+def test_the_random_numbers_of_a_step_are_a_function_of_seed_step_and_process(tmp_path):
+    noting, again, other, sitting = (Noting() for _ in range(4))
+    run(new(), noting)
+    assert len(set(noting.numbers)) == 3 * STEPS
+    torch.manual_seed(7)
+    run(new(), again, progress=lambda *_: torch.rand(9))
+    assert again.numbers == noting.numbers
+    run(new(), other, seed=1)
+    assert not set(other.numbers) & set(noting.numbers)
+    with pytest.raises(KeyboardInterrupt):
+        run(new(), Noting(), checkpoint=tmp_path / "checkpoint", progress=InterruptAt(5))
+    run(new(), sitting, checkpoint=tmp_path / "checkpoint", resume=True)
+    assert sitting.numbers == noting.numbers[5:]
+    with torch.random.fork_rng(devices=[]):
+        _seed(torch.device("cpu"), seed=0, step=1, rank=0)
+        assert float(torch.rand(())) == noting.numbers[1]
+        _seed(torch.device("cpu"), seed=0, step=1, rank=1)
+        assert float(torch.rand(())) not in noting.numbers
+
+
+def test_half_precision_with_batch_norm():
+    outcome = run(model := flowerformer(), precision="bf16-mixed", epochs=10, lr=5e-3)
+    assert outcome.losses["reconstruction"][-1] < outcome.losses["reconstruction"][0]
+    assert model.norm.num_batches_tracked.dtype == torch.int64
+    assert model.norm.running_mean.dtype == torch.float32
 
 
 # Bad settings
@@ -511,6 +602,11 @@ def test_two_processes_learn_what_one_does(monkeypatch, tmp_path):
 @pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch has no gloo here"
 )
-def test_two_processes_and_a_last_minibatch_of_one():
-    outcome = run(new(), archs=ARCHS[:33], fgp=task(proxy=PROXY[:33]), epochs=2, processes=2)
+def test_two_processes_and_a_last_minibatch_of_one(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = flowerformer()
+    outcome = run(model, archs=ARCHS[:33], fgp=task(proxy=PROXY[:33]), epochs=2, processes=2)
     assert np.isfinite(outcome.losses["reconstruction"]).all()
+    assert model.norm.num_batches_tracked.dtype == torch.int64
+    assert model.norm.num_batches_tracked == 6
+    assert model.norm.running_var.isfinite().all()

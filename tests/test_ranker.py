@@ -175,6 +175,63 @@ def test_progress_counts_epochs():
     assert told == [("fine-tuning", 1, 3), ("fine-tuning", 2, 3), ("fine-tuning", 3, 3)]
 
 
+# Batch norm and dropout
+
+
+def flowerformer():
+    torch.manual_seed(0)
+    return encoder("flowerformer", SPACE.vocabulary, hidden=16, layers=2)
+
+
+@pytest.fixture(scope="module")
+def with_dropout():
+    return ranker(flowerformer(), epochs=20, lr=3e-3).fit(CELLS[TRAIN], CONVOLUTIONS[TRAIN], VALIDATION)
+
+
+def test_an_encoder_with_dropout_and_batch_norm_learns(with_dropout):
+    assert with_dropout.score(CELLS[TEST], CONVOLUTIONS[TEST]) > 0.6
+    assert with_dropout.score(*VALIDATION) == max(with_dropout.validation_taus)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_it_is_fine_tuned_in_training_mode_and_left_as_it_was(with_dropout, training):
+    """In whatever mode the encoder and whatever state the generator of the caller is."""
+    model = flowerformer().train(training)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    fitted = ranker(model, epochs=20, lr=3e-3).fit(CELLS[TRAIN], CONVOLUTIONS[TRAIN], VALIDATION)
+    assert fitted.losses == with_dropout.losses
+    assert fitted.validation_taus == with_dropout.validation_taus
+    assert np.array_equal(fitted.predict(CELLS), with_dropout.predict(CELLS))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(part.training == training for part in model.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_running_averages_go_on_from_those_of_the_encoder(with_dropout):
+    model = flowerformer()
+    model.norm.num_batches_tracked += 1_000
+    fitted = ranker(model, epochs=2).fit(CELLS[TRAIN], CONVOLUTIONS[TRAIN])
+    assert fitted._model.encoder.norm.num_batches_tracked == 1_000 + 2 * 4
+
+
+def test_a_vector_does_not_depend_on_the_company_behind_batch_norm(with_dropout):
+    whole = with_dropout.predict(CELLS)
+    np.testing.assert_allclose(with_dropout.predict(CELLS[[9]]), whole[[9]], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(with_dropout.predict(CELLS[[200, 3]]), whole[[200, 3]], rtol=1e-4, atol=1e-5)
+    assert np.array_equal(with_dropout.predict(CELLS), whole)
+
+
+def test_a_file_keeps_running_averages(with_dropout, tmp_path):
+    with_dropout.save(tmp_path / "ranker")
+    loaded = Ranker.load(tmp_path / "ranker", device="cpu")
+    assert np.array_equal(loaded.predict(CELLS), with_dropout.predict(CELLS))
+    for name, tensor in with_dropout._model.state_dict().items():
+        assert torch.equal(loaded._model.state_dict()[name], tensor)
+        assert loaded._model.state_dict()[name].dtype == tensor.dtype
+
+
 # Files
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from archflow.encoders.base import Encoder
 from archflow.encoders.digcn import DiGCN
+from archflow.encoders.flowerformer import FlowerFormer
 from archflow.encoders.gin import GIN
 from archflow.encoders.mlp import MLP
 from archflow.encoders.resgatedgcn import ResGatedGCN
@@ -24,7 +25,9 @@ from archflow.encoders.transformer import Transformer
 from archflow.files import load_tensors, save_tensors
 from archflow.graphs import ArchBatch
 
-_ENCODERS: dict[str, type[Encoder]] = {each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer)}
+_ENCODERS: dict[str, type[Encoder]] = {
+    each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)
+}
 
 
 def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:
@@ -90,5 +93,14 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], path: str |
 
 @torch.no_grad()
 def encode(model: Encoder, archs: ArchBatch, batch_size: int = 3125) -> Float[Tensor, "archs width"]:
-    """The vectors of any number of architectures, without gradients, some at a time so that they fit in the cache."""
-    return torch.cat([model(archs[start : start + batch_size]) for start in range(0, len(archs), batch_size)])
+    """The vectors of any number of architectures, without gradients, some at a time so that they fit in the cache.
+
+    They are computed in evaluation mode; afterwards the model is in the mode that it was in.
+    """
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        return torch.cat([model(archs[start : start + batch_size]) for start in range(0, len(archs), batch_size)])
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from archflow.encoders.base import Encoder
+from archflow.encoders.base import NodeEncoder
 from archflow.encoders.sharing import shared_bags, with_self
 from archflow.graphs import ArchBatch
 
 
-class DiGCN(Encoder):
+class DiGCN(NodeEncoder):
     """The encoder ``digcn``.
 
     Args:
@@ -50,8 +50,8 @@ class DiGCN(Encoder):
         """Number the distinct neighbourhoods."""
         archs.neighbourhoods(len(self.up) - 1, directed=True)
 
-    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
-        """The encoding of every architecture; training mode and evaluation mode are the same.
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
+        """The value of every node; training mode and evaluation mode are the same.
 
         Raises:
             ValueError: the architectures have another vocabulary.
@@ -64,4 +64,4 @@ class DiGCN(Encoder):
             after, before = layer.heard
             heard = after.of(down(x).to(x.dtype), "mean").relu() + before.of(up(x).to(x.dtype), "mean").relu()
             x = heard / 2
-        return plan[-1].members.of(x, "mean")
+        return x

@@ -36,12 +36,12 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear, normalize
 
-from archflow.encoders.base import Encoder
-from archflow.encoders.sharing import arrays
+from archflow.encoders.base import NodeEncoder
+from archflow.encoders.sharing import arrays, use_torchs_threads
 from archflow.graphs import ArchBatch, Neighbours
 
 
-class FlowerFormer(Encoder):
+class FlowerFormer(NodeEncoder):
     """The encoder ``flowerformer``.
 
     Batch norm makes training mode and evaluation mode differ. In training, means and variances are those of all nodes
@@ -80,8 +80,8 @@ class FlowerFormer(Encoder):
         self.norm = nn.BatchNorm1d(hidden)
         self.blocks = nn.ModuleList(_Block(hidden, heads, dropout) for _ in range(layers))
 
-    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
-        """The encoding of every architecture.
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
+        """The value of every node.
 
         Raises:
             ValueError: the architectures have another vocabulary, or there is one node only in training mode.
@@ -89,14 +89,7 @@ class FlowerFormer(Encoder):
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         device, sweep = self.embed.weight.device, archs.sweep
         # The rows of all values are those of the sweep, so that a generation's lie side by side.
-        operations, owners, sizes = (
-            torch.from_numpy(array).to(device)
-            for array in (
-                archs.operations[sweep.nodes].astype(np.int64),
-                archs.owners[sweep.nodes],
-                np.diff(archs.node_offsets),
-            )
-        )
+        operations = torch.from_numpy(archs.operations[sweep.nodes].astype(np.int64)).to(device)
         generations = [generation.rows for generation in sweep.generations]
         forward = Direction.on(device, sweep.predecessors, generations)
         backward = Direction.on(device, sweep.successors, generations[::-1])
@@ -104,7 +97,7 @@ class FlowerFormer(Encoder):
         x = normalize(torch.relu(self.norm(self.embed.weight.t().index_select(0, operations))))
         for block in self.blocks:
             x = block(x, forward, backward, relation)
-        return x.new_zeros(len(archs), self.width).index_add(0, owners, x) / sizes[:, None]
+        return x.index_select(0, relation.target)
 
 
 class Direction(NamedTuple):
@@ -384,6 +377,7 @@ def attention(
     """
     if projected.device.type != "cpu":
         return plain_attention(projected, kept, relation)
+    use_torchs_threads()
     seen: Tensor = _CompiledAttention.apply(projected, kept, relation)  # type: ignore[no-untyped-call]
     return seen
 

@@ -19,7 +19,7 @@ from numba import njit, prange
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.encoders.sharing import Layer, arrays
+from archflow.encoders.sharing import Layer, arrays, use_torchs_threads
 
 
 def gated_layer(
@@ -31,6 +31,7 @@ def gated_layer(
     """
     if projected.device.type != "cpu":
         return plain_gated_layer(embedded, projected, layer)
+    use_torchs_threads()
     outputs: Tensor = _GatedLayer.apply(embedded, projected, layer)  # type: ignore[no-untyped-call]
     return outputs
 

@@ -12,19 +12,19 @@ may trade places: W₁ is applied before the messages are summed, and the last m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from archflow.encoders.base import Encoder
-from archflow.encoders.sharing import shared_bags, with_self
+from archflow.encoders.base import NodeEncoder
+from archflow.encoders.sharing import Bags, shared_bags, with_self
 from archflow.graphs import ArchBatch
 
 
-class GIN(Encoder):
+class GIN(NodeEncoder):
     """The encoder ``gin``.
 
     Args:
@@ -51,20 +51,30 @@ class GIN(Encoder):
         """Number the distinct neighbourhoods."""
         archs.neighbourhoods(len(self.first) - 1)
 
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
+        """The value of every node; training mode and evaluation mode are the same.
+
+        Raises:
+            ValueError: the architectures have another vocabulary.
+        """
+        return self.join(torch.cat([x.index_select(0, members.rows) for x, members in self._layers(archs)], 1))
+
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
         """The encoding of every architecture; training mode and evaluation mode are the same.
 
         Raises:
             ValueError: the architectures have another vocabulary.
         """
+        return self.join(torch.cat([members.of(x, "mean") for x, members in self._layers(archs)], 1))
+
+    def _layers(self, archs: ArchBatch) -> Iterator[tuple[Float[Tensor, "rows hidden"], Bags]]:
+        """For each layer the values of its rows, and which rows are the nodes of each architecture."""
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         x = torch.eye(len(self.vocabulary)).to(self.join.weight)
         classes = archs.neighbourhoods(len(self.first) - 1)
         plan = shared_bags(archs, classes, [with_self(archs.neighbours)], x.device)
-        means = []
         for layer, first, second in zip(plan, self.first, self.second, strict=True):
             assert isinstance(first, nn.Linear)
             summed = layer.heard[0].of(F.linear(x, first.weight).to(x.dtype), "sum")
             x = torch.relu(second(torch.relu(summed + first.bias))).to(x.dtype)
-            means.append(layer.members.of(x, "mean"))
-        return self.join(torch.cat(means, 1))
+            yield x, layer.members

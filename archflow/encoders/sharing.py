@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
+from numba import config, set_num_threads
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -114,6 +115,18 @@ def with_self(lists: Neighbours) -> Neighbours:
     return Neighbours(np.insert(lists.nodes, lists.starts[:-1], nodes), lists.starts + np.arange(len(lists.starts)))
 
 
+# For compiled layers
+
+
+def use_torchs_threads() -> None:
+    """Let Numba's loops take as many threads as PyTorch's operations, or as many as Numba has if these are fewer."""
+    threads = torch.get_num_threads()
+    set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]  # Numba adds its settings late
+    if torch.get_num_threads() != threads:
+        # Numba just started its threads, and made their number that of all that use OpenMP.
+        torch.set_num_threads(threads)
+
+
 def arrays(*tensors: Tensor) -> list[ndarray]:
-    """The memory of tensors on the CPU, for compiled layers."""
+    """The memory of tensors on the CPU."""
     return [tensor.detach().numpy() for tensor in tensors]

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from archflow.encoders.base import Encoder
+from archflow.encoders.base import NodeEncoder
 from archflow.encoders.flat import dense, require_room
 from archflow.graphs import ArchBatch
 
 
-class Transformer(Encoder):
+class Transformer(NodeEncoder):
     """The encoder ``transformer``.
 
     Args:
@@ -58,12 +58,26 @@ class Transformer(Encoder):
         """Refuse architectures that are too large, by their number in the whole batch."""
         require_room(archs, self.settings["nodes"], self.name)
 
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
+        """The value of every node; training mode and evaluation mode are the same, up to rounding.
+
+        Raises:
+            ValueError: the architectures have another vocabulary, or one has more nodes than the encoder was made for.
+        """
+        x, present = self._tokens(archs)
+        return x[present]
+
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
         """The encoding of every architecture; training mode and evaluation mode are the same, up to rounding.
 
         Raises:
             ValueError: the architectures have another vocabulary, or one has more nodes than the encoder was made for.
         """
+        x, present = self._tokens(archs)
+        return (x * present[:, :, None]).sum(1) / present.sum(1, keepdim=True)
+
+    def _tokens(self, archs: ArchBatch) -> tuple[Float[Tensor, "archs nodes hidden"], Bool[Tensor, "archs nodes"]]:
+        """The last values, and where there is a node."""
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         require_room(archs, self.settings["nodes"], self.name)
         cells = dense(archs, self.edges.weight)
@@ -77,5 +91,4 @@ class Transformer(Encoder):
         padded = len(archs.operations) < cells.present.numel()
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=~cells.present if padded else None)
-        present = cells.present[:, :, None]
-        return (self.norm(x) * present).sum(1) / present.sum(1)
+        return self.norm(x), cells.present

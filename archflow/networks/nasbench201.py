@@ -2,7 +2,7 @@
 
 A stem of one convolution, three stages of ``depth`` cells, between stages a residual block that halves the image and
 doubles the channels, batch norm and rectifier, global average, classifier. Trained on CIFAR-10 with 16 channels and 5
-cells a stage, on images of 32 × 32.
+cells a stage, on images of 32 × 32. Where a size is odd, its half is rounded up.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Reduction(nn.Module):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.convs = nn.Sequential(relu_conv_norm(c_in, c_out, 3, stride=2), relu_conv_norm(c_out, c_out, 3))
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2), conv(c_in, c_out))
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), conv(c_in, c_out))
 
     def forward(self, maps: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
         """The sum of both ways."""

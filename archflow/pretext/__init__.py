@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
+from torch import nn
 
 from archflow.encoders.base import Encoder
 from archflow.graphs import ArchBatch
@@ -32,22 +31,6 @@ class Task(Protocol):
         ...
 
 
-class Draws(nn.Module):
-    """The random numbers of an objective: a function of the run's seed and of how many minibatches there were.
-
-    The count is kept with the objective's weights, so a resumed run draws what it would have drawn uninterrupted. Made
-    while the objective is built, when torch's global generator is the run's.
-    """
-
-    seen: Int[Tensor, ""]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seed = int(torch.randint(2**62, ()))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-
-    def forward(self) -> np.random.Generator:
-        """A generator for the next minibatch."""
-        rng = np.random.default_rng([self.seed, int(self.seen)])
-        self.seen += 1
-        return rng
+def step_generator() -> np.random.Generator:
+    """NumPy's generator for one minibatch, seeded from torch's global one, which is the run's and the step's."""
+    return np.random.default_rng(int(torch.randint(2**62, ())))

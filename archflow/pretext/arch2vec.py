@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from archflow.encoders.base import Encoder
 from archflow.graphs import ArchBatch
-from archflow.pretext import Draws
+from archflow.pretext import step_generator
 from archflow.pretext.nodes import NodeValues, most_nodes
 
 
@@ -65,14 +65,13 @@ class Arch2VecObjective(nn.Module):
         self.mean = nn.Linear(self.values.width, task.latent)
         self.log_variance = nn.Linear(self.values.width, task.latent)
         self.operation = nn.Linear(task.latent, len(archs.vocabulary))
-        self.draws = Draws()
 
     def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
         """The weighted terms of the loss on the chosen architectures, by name."""
         archs = self.archs[chosen]
         values = self.values(archs)
         mean, log_variance = self.mean(values).float(), self.log_variance(values).float()
-        noise = torch.from_numpy(self.draws().standard_normal(mean.shape, np.float32)).to(mean.device)
+        noise = torch.from_numpy(step_generator().standard_normal(mean.shape, np.float32)).to(mean.device)
         sample = mean + (log_variance / 2).exp() * noise
         operations = torch.from_numpy(archs.operations.astype(np.int64)).to(mean.device)
         first, second, connected = (torch.from_numpy(array).to(mean.device) for array in pairs(archs))

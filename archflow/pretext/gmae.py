@@ -24,7 +24,7 @@ from torch.func import functional_call
 
 from archflow.encoders.base import Encoder
 from archflow.graphs import ArchBatch
-from archflow.pretext import Draws
+from archflow.pretext import step_generator
 from archflow.pretext.fgp import mlp
 from archflow.pretext.nodes import NodeValues, inner_operations, most_nodes
 
@@ -79,12 +79,11 @@ class GMAEObjective(nn.Module):
         values = NodeValues(encoder, most_nodes(archs))
         self.values = WithMask(values) if task.replace < 1 else values
         self.decoder = mlp(values.width, task.decoder_width, len(archs.vocabulary))
-        self.draws = Draws()
 
     def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
         """The one term of the loss on the chosen architectures, by name."""
         archs = self.archs[chosen]
-        hidden, masked = self._masked(archs, self.draws())
+        hidden, masked = self._masked(archs, step_generator())
         values = self.values(masked)
         nodes = torch.from_numpy(hidden).to(values.device)
         truth = torch.from_numpy(archs.operations[hidden].astype(np.int64)).to(values.device)
@@ -135,6 +134,12 @@ class WithMask(nn.Module):
             self.mask.append(nn.Parameter(torch.zeros_like(own.narrow(axis, 0, 1))))
         if not self._added:
             raise ValueError(refusal)
+
+    def train(self, mode: bool = True) -> WithMask:
+        """Also the longer encoder, which is none of this module's."""
+        self._longer[0].train(mode)
+        super().train(mode)
+        return self
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "nodes width"]:
         """The value of every node of architectures over the longer vocabulary."""

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from archflow.encoders.base import Encoder
 from archflow.graphs import ArchBatch
-from archflow.pretext import Draws
+from archflow.pretext import step_generator
 from archflow.pretext.fgp import mlp
 from archflow.pretext.nodes import inner_operations
 
@@ -80,11 +80,10 @@ class GraphCLObjective(nn.Module):
         self.encoder, self.archs, self.task = encoder, archs, task
         encoder.prepare(archs)
         self.head = mlp(encoder.width, task.projection_width, task.projection_width)
-        self.draws = Draws()
 
     def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
         """The one term of the loss on the chosen architectures, by name."""
-        archs, rng = self.archs[chosen], self.draws()
+        archs, rng = self.archs[chosen], step_generator()
         views = [augmented(archs, self.task.augmentations, self.task.share, rng) for _ in range(2)]
         first, second = self.head(self.encoder(ArchBatch.concatenate(views))).chunk(2)
         return {"contrast": nt_xent(first, second, self.task.temperature)}

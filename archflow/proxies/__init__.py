@@ -25,12 +25,13 @@ from torch import Tensor
 from archflow.devices import resolve_device, seeded
 from archflow.files import require_writable, write_atomically
 from archflow.graphs import ArchBatch
-from archflow.networks import family, network
-from archflow.parallel import in_processes
+from archflow.networks import Family, family, network, register_networks
+from archflow.parallel import in_processes, pack
 from archflow.progress import Progress, silent
-from archflow.proxies.images import minibatch
+from archflow.proxies.images import SYNTHETIC, digest, minibatch
 from archflow.proxies.journal import Journal, Settings
 from archflow.proxies.measures import PROXIES, Values, measure, require_known
+from archflow.spaces import Space, register_space, spaces
 from archflow.spaces import space as make_space
 from archflow.tables import Table
 from archflow.tables.files import require_format, write_table
@@ -71,10 +72,12 @@ def proxies(
         depth: cells, or cells a stage; see :func:`archflow.networks.network`.
         classes: of the classifier.
         seed: of the images, their labels, and all weights: every network begins with the same random numbers.
-        processes: how many share the work; one a core on the CPU, one on a GPU, if None.
+        processes: how many share the work; one a core on the CPU, one on a GPU, if None. Of a space or networks that
+            you registered, several processes must be able to import the module that they are defined in.
         device: "cpu", "cuda", …, or "auto".
         out: CSV, JSONL or Parquet file for the values. While the work lasts, OUT.partial holds what is done; OUT.log
-            says which networks failed, if any did.
+            says which networks failed, if any did. The −inf of a network that is cut is −inf in the table, in CSV and
+            in Parquet; JSON knows no infinity, so JSONL has null for it as for NaN, and both are NaN when it is read.
         resume: go on with OUT.partial, if it is there.
         progress: told how many networks are done.
 
@@ -82,9 +85,10 @@ def proxies(
         a table with a column for each proxy; NaN where a network failed or overflowed.
 
     Raises:
-        ValueError: an unknown space, proxy or device, a number out of range, an architecture of another space, or an
-            OUT.partial that was made with other settings, by another version, or is damaged.
-        OSError: the folder of the images is missing or empty, or OUT cannot be written.
+        ValueError: an unknown space, proxy or device, a number out of range, an architecture of another space,
+            networks that other processes cannot be told of, or an OUT.partial that was made with other settings, on
+            another device, from other images in the folder, by another version, or is damaged.
+        OSError: the folder of the images is missing or empty, or OUT, OUT.partial or OUT.log cannot be written.
     """
     its, known = family(space), make_space(space)
     names = tuple(dict.fromkeys(names))
@@ -97,10 +101,16 @@ def proxies(
         )
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, not {processes}")
-    settings = Settings(space, names, str(images), batch_size, seed, **sizes)
-    where = str(resolve_device(device))
+    if out is not None:
+        out = Path(out)
+        require_format(out)
+        for path in (out, _beside(out, "partial"), _beside(out, "log")):
+            require_writable(path)
+    images, where = str(images), str(resolve_device(device))
     _minibatch.cache_clear()  # the folder may hold other images by now
-    _minibatch(settings, where)  # raises what is wrong with them now
+    found = _minibatch(images, batch_size, sizes["size"], sizes["classes"], seed, where)  # raises what is wrong now
+    of_images = "" if images in SYNTHETIC else digest(*found)
+    settings = Settings(space, names, images, of_images, batch_size, seed, **sizes, device=where)
     archs = known.enumerate() if archs is None else archs
 
     plan = Plan.of(archs, settings)
@@ -108,6 +118,9 @@ def proxies(
     failures: dict[int, str] = {}
     to_do = np.asarray(plan.wanted.any(axis=1))
     total = int(to_do.sum())
+    work, most = partial(_measured, settings, its, known), 1 if where.startswith("cuda") else os.cpu_count() or 1
+    if min(processes or most, total) > 1:
+        pack(work)  # raises now if other processes cannot be told of these networks
 
     def keep(row: int, measured: Values, failed: str) -> None:
         values[row] = [measured.get(name, math.nan) for name in names]
@@ -117,10 +130,8 @@ def proxies(
     with contextlib.ExitStack() as stack:
         journal = None
         if out is not None:
-            out = Path(out)
-            require_format(out)
-            require_writable(out)
-            journal = stack.enter_context(Journal(out.with_name(f"{out.name}.partial"), settings, resume))
+            out.parent.mkdir(parents=True, exist_ok=True)
+            journal = stack.enter_context(Journal(_beside(out, "partial"), settings, resume))
             rows = {str(key): row for row, key in enumerate(plan.keys)}
             for key, measured, failed in journal.entries():
                 if key in rows and measured.keys() >= set(plan.names_of(rows[key])):
@@ -128,9 +139,7 @@ def proxies(
         rest = int(to_do.sum())
         progress("networks", total - rest, total)
         tasks = ((row, plan.networks[[row]], plan.names_of(row)) for row in np.flatnonzero(to_do).tolist())
-        if processes is None:
-            processes = 1 if where.startswith("cuda") else max(1, min(os.cpu_count() or 1, rest))
-        for (row, _, its_names), ended in in_processes(partial(_measured, settings, where), tasks, processes):
+        for (row, _, its_names), ended in in_processes(work, tasks, processes or max(1, min(most, rest))):
             if isinstance(ended, Exception):
                 ended = dict.fromkeys(its_names, math.nan), f"{type(ended).__name__}: {ended}"
             keep(row, *ended)
@@ -142,7 +151,7 @@ def proxies(
         columns = {name: values[plan.rows[name], column] for column, name in enumerate(names)}
         causes = [f"{known.format(plan.networks[[row]])[0]}: {failures[row]}" for row in sorted(failures)]
         if out is not None:
-            _log(out.with_name(f"{out.name}.log"), causes)
+            _log(_beside(out, "log"), causes)
             write_table(out, {"arch": known.format(archs), **columns})
     if journal:
         journal.path.unlink()
@@ -182,6 +191,10 @@ class Plan(NamedTuple):
         return tuple(name for name, wanted in zip(self.rows, self.wanted[row], strict=True) if wanted)
 
 
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(f"{out.name}.{ending}")
+
+
 def _log(path: Path, causes: list[str]) -> None:
     if causes:
         write_atomically(path, "".join(f"{' '.join(cause.split())}\n" for cause in causes))
@@ -190,19 +203,24 @@ def _log(path: Path, causes: list[str]) -> None:
 
 
 @cache
-def _minibatch(settings: Settings, device: str) -> tuple[Float[Tensor, "batch 3 size size"], Int[Tensor, " batch"]]:
-    images, labels = minibatch(settings.images, settings.batch_size, settings.size, settings.classes, settings.seed)
+def _minibatch(
+    source: str, batch: int, size: int, classes: int, seed: int, device: str
+) -> tuple[Float[Tensor, "batch 3 size size"], Int[Tensor, " batch"]]:
+    images, labels = minibatch(source, batch, size, classes, seed)
     return images.to(device), labels.to(device)
 
 
-def _measured(settings: Settings, device: str, task: tuple[int, ArchBatch, tuple[str, ...]]) -> tuple[Values, str]:
+def _measured(
+    settings: Settings, its: Family, known: Space, task: tuple[int, ArchBatch, tuple[str, ...]]
+) -> tuple[Values, str]:
     """The proxies of one network, and what is wrong with them, "" if nothing."""
-    _, arch, names = task
-    with seeded(settings.seed):
-        model = network(settings.space, arch, width=settings.width, depth=settings.depth, classes=settings.classes).to(
-            device
-        )
-    values = measure(model, *_minibatch(settings, device), names, settings.seed)
+    s, (_, arch, names) = settings, task
+    register_networks(s.space, its)  # another process does not know those that were registered here
+    if s.space not in spaces():
+        register_space(s.space, lambda: known)
+    with seeded(s.seed):
+        model = network(s.space, arch, width=s.width, depth=s.depth, classes=s.classes).to(s.device)
+    values = measure(model, *_minibatch(s.images, s.batch_size, s.size, s.classes, s.seed, s.device), names, s.seed)
     # Minus infinity is a value: see the note on networks that are cut.
     wild = [name for name, value in values.items() if math.isnan(value) or value == math.inf]
     return {name: math.nan if name in wild else value for name, value in values.items()}, (

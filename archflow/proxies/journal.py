@@ -11,23 +11,39 @@ from typing import Any
 
 from archflow.proxies.measures import Values
 
-VERSION = 1
+VERSION = 2
 """Of what is measured and how it is written; a journal of another version is not gone on with."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the values depend on, besides the architectures."""
+    """What the values depend on, besides the architectures.
+
+    Attributes:
+        space: its name.
+        names: of the proxies.
+        images: a kind of synthetic images, or a folder.
+        digest: of the minibatch, if it is from a folder; "" if the seed says all.
+        batch_size: images in it.
+        seed: of the images, their labels, and all weights.
+        size: height and width of the images.
+        width: channels of the first cells.
+        depth: cells, or cells a stage.
+        classes: of the classifier.
+        device: on which it is computed.
+    """
 
     space: str
     names: tuple[str, ...]
     images: str
+    digest: str
     batch_size: int
     seed: int
     size: int
     width: int
     depth: int
     classes: int
+    device: str
 
 
 class Journal:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Batch
 
-from archflow.encoders import _ENCODERS, describe, encoder, load_encoder, register_encoder, save_encoder
+from archflow.encoders import describe, encoder, load_encoder, save_encoder
 from archflow.encoders.flowerformer import (
     Direction,
     FlowerFormer,
@@ -23,13 +23,6 @@ from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs, renumbe
 # Two operations at least: if all nodes are alike, batch norm in training divides rounding errors by themselves.
 ISOLATED = [(["input", "conv", "output"], []), (["input"], []), (["pool", "input", "input"], [(2, 0)])]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _known(monkeypatch):
-    """Registered for the length of a test."""
-    monkeypatch.setitem(_ENCODERS, FlowerFormer.name, FlowerFormer)
-    register_encoder(FlowerFormer)
 
 
 def batch_of(graphs):

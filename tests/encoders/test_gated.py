@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -53,3 +57,24 @@ def test_the_same_twice_to_the_last_bit():
     layer = random_layer(1)
     for first, second in zip(*(run(gated_layer, layer, 1, torch.float32) for _ in range(2)), strict=True):
         assert torch.equal(first, second)
+
+
+SCRIPT = """
+import torch, archflow
+archs = archflow.space("nasbench201").sample(20)
+for name, threads in ("resgatedgcn", None), ("flowerformer", 2), ("resgatedgcn", 1):
+    if threads:
+        torch.set_num_threads(threads)
+    archflow.encoder(name, archs.vocabulary, hidden=8, layers=1)(archs).sum().backward()
+    import numba
+    print(torch.get_num_threads(), numba.get_num_threads())
+"""
+
+
+def test_threads_are_as_many_as_pytorchs():
+    """In a process of its own, as Numba begins its threads once."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "3"}
+    printed = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, check=True, capture_output=True, text=True
+    )
+    assert printed.stdout.split() == ["1", "1", "2", "2", "1", "1"]

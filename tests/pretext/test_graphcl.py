@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archflow import ArchBatch, encoder
+from archflow.pretext import step_generator
 from archflow.pretext.graphcl import (
     AUGMENTATIONS,
     GraphCL,
@@ -264,8 +265,10 @@ def test_the_objective_contrasts_two_views():
     objective = GraphCL(temperature=0.5, projection_width=6).build(model, ARCHS)
     chosen = np.array([4, 0, 9, 33, 12])
     with torch.no_grad():
+        torch.manual_seed(3)
         found = objective(chosen)
-        rng = np.random.default_rng([objective.draws.seed, 0])
+        torch.manual_seed(3)
+        rng = step_generator()
         first, second = (objective.head(model(augmented(ARCHS[chosen], NAMES, 0.2, rng))) for _ in range(2))
         again = objective(chosen)
     assert found.keys() == {"contrast"}
@@ -275,7 +278,7 @@ def test_the_objective_contrasts_two_views():
 
 @pytest.mark.parametrize("kind", [None, Flat, Table], ids=["resgatedgcn", "without node values", "batch norm"])
 def test_it_learns(kind):
-    outcome = assert_learns(GraphCL(), kind and kind(SPACE.vocabulary), epochs=15)
+    outcome = assert_learns(GraphCL(share=0.05), kind and kind(SPACE.vocabulary), epochs=15)
     assert outcome.settings["task"] == "graphcl"
     assert outcome.settings["augmentations"] == list(NAMES)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import archflow
 from archflow.evaluate import proxy_column
 from archflow.graphs import ArchBatch
-from archflow.networks import family, network
+from archflow.networks import Family, family, nasbench201, network
 from archflow.proxies.images import minibatch
 from archflow.proxies.journal import Settings
 from archflow.proxies.measures import PROXIES, measure
@@ -205,14 +205,19 @@ def test_random_numbers_and_threads_of_the_caller_are_untouched():
         torch.set_num_threads(before)
 
 
+def cifar(seed):
+    """Random images in the format of CIFAR-10's binary version."""
+    records = np.random.default_rng(seed).integers(256, size=(20, 3073), dtype=np.uint8)
+    records[:, 0] %= 10
+    return records.tobytes()
+
+
 def test_images_are_those_that_are_in_the_folder_now(tmp_path, monkeypatch):
     """Two folders that are called the same from where one stands."""
-    rng, found = np.random.default_rng(0), []
-    for name in ("one", "other"):
+    found = []
+    for seed, name in enumerate(("one", "other")):
         (tmp_path / name / "images").mkdir(parents=True)
-        records = rng.integers(256, size=(20, 3073), dtype=np.uint8)
-        records[:, 0] %= 10
-        (tmp_path / name / "images" / "data_batch_1.bin").write_bytes(records.tobytes())
+        (tmp_path / name / "images" / "data_batch_1.bin").write_bytes(cifar(seed))
         monkeypatch.chdir(tmp_path / name)
         found.append(small("nasbench201", SEVERAL[[0]], images="images")["nwot"][0])
     assert found[0] != found[1]
@@ -240,10 +245,62 @@ def test_images_are_those_that_are_in_the_folder_now(tmp_path, monkeypatch):
 def test_mistakes_are_told_before_anything_is_written(tmp_path, change, reason):
     unfinished = tmp_path / "out.csv.partial"
     unfinished.write_bytes(PREVIOUS)
-    given = {"space": "nasbench201", "archs": SEVERAL, "out": tmp_path / "out.csv", **change}
-    with pytest.raises(ValueError, match=reason):
-        small(**given)
-    assert files(tmp_path) == {unfinished.name: PREVIOUS}
+    for out in ("out.csv", "new/deep/out.csv"):
+        given = {"space": "nasbench201", "archs": SEVERAL, "out": tmp_path / out, **change}
+        with pytest.raises(ValueError, match=reason):
+            small(**given)
+        assert files(tmp_path) == {unfinished.name: PREVIOUS}
+        assert list(tmp_path.iterdir()) == [unfinished]
+
+
+# Spaces and networks of the caller's own
+
+
+class Mine(NASBench201):
+    """A space that archflow does not know."""
+
+    name = "mine"
+
+
+def build_mine(arch, width, depth, classes):
+    return nasbench201.build(archflow.space("mine").mutate(arch), width, depth, classes)
+
+
+def stand_for_themselves(archs):
+    return archs
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Make known for one test a space called "mine" whose networks are built that way."""
+    monkeypatch.setattr(archflow.spaces, "_SPACES", {**archflow.spaces._SPACES})
+    monkeypatch.setattr(archflow.networks, "_FAMILIES", {**archflow.networks._FAMILIES})
+
+    def register(build):
+        archflow.register_space("mine", Mine)
+        archflow.networks.register_networks("mine", Family(build, stand_for_themselves, 4, 1, 10, 8))
+
+    return register
+
+
+def test_other_processes_know_what_was_registered_in_this_one(register):
+    """This module, which they import, registers nothing by itself."""
+    register(build_mine)
+    its = {"batch_size": 8, "device": "cpu"}
+    one, two = (archflow.proxies("mine", SEVERAL[:2], ("params", "nwot"), processes=n, **its) for n in (1, 2))
+    assert equal(one.columns, two.columns)
+    assert np.isfinite(two["params"]).all()
+    assert np.array_equal(two["params"], small("nasbench201", CELLS.mutate(SEVERAL[:2]))["params"])
+
+
+def test_networks_that_other_processes_cannot_be_told_of(register, tmp_path):
+    register(lambda *given: build_mine(*given))
+    (tmp_path / "out.csv.partial").write_bytes(PREVIOUS)
+    for processes in (2, None):
+        with pytest.raises(ValueError, match=r"other processes cannot be told what to do \(.*lambda.*one process$"):
+            small("mine", SEVERAL, processes=processes, out=tmp_path / "out.csv")
+        assert files(tmp_path) == {"out.csv.partial": PREVIOUS}
+    assert np.isfinite(small("mine", SEVERAL)["params"]).all()
 
 
 # Networks that cost nothing
@@ -383,9 +440,15 @@ def test_a_failure_is_remembered_and_a_success_is_forgotten(quick, tmp_path):
     assert sorted(files(tmp_path)) == ["out.csv"]
 
 
-def test_minus_infinity_is_a_value():
-    found = small("nasbench201", of(CUT), ("nwot", "synflow", "zen"))
+@pytest.mark.parametrize(("ending", "written"), [("csv", "-inf"), ("jsonl", '"nwot":null'), ("parquet", "")])
+def test_minus_infinity_is_a_value(tmp_path, ending, written):
+    """But in JSONL, as JSON knows none."""
+    out = tmp_path / f"out.{ending}"
+    found = small("nasbench201", of(CUT), ("nwot", "synflow", "zen"), out=out)
     assert [column.tolist() for column in found.columns.values()] == [[-math.inf]] * 3
+    assert written.encode() in out.read_bytes()
+    again = read_table(out, CELLS).columns
+    assert equal(again, {name: np.full(1, np.nan) for name in again} if ending == "jsonl" else found.columns)
 
 
 # Files
@@ -415,6 +478,15 @@ def test_a_file_that_cannot_be_written(quick, tmp_path, monkeypatch, unprivilege
         small("darts", DARTS, out=out)
     assert not quick.measured
     assert files(unprivileged_place) == before
+
+
+@pytest.mark.parametrize("ending", ["partial", "log"])
+def test_a_folder_where_a_file_beside_it_is_to_be_written(quick, tmp_path, ending):
+    (tmp_path / f"out.csv.{ending}").mkdir()
+    with pytest.raises(IsADirectoryError, match=rf"out\.csv\.{ending} is a folder; a file is to be written there$"):
+        small("darts", DARTS, out=tmp_path / "out.csv")
+    assert not quick.measured
+    assert list(tmp_path.iterdir()) == [tmp_path / f"out.csv.{ending}"]
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", ".csv"])
@@ -557,12 +629,12 @@ def test_resuming_what_was_never_begun(quick, tmp_path):
 
 OTHERS = {
     **{"names": ("nwot", "params"), "images": "white", "batch_size": 9, "seed": 1},
-    **{"size": 9, "width": 5, "depth": 2, "classes": 11},
+    **{"size": 9, "width": 5, "depth": 2, "classes": 11, "device": "meta"},
 }
 
 
 def test_all_settings_are_tried():
-    assert {*OTHERS, "space"} == set(Settings.__dataclass_fields__)
+    assert {*OTHERS, "space", "digest"} == set(Settings.__dataclass_fields__)
 
 
 def refused(quick, tmp_path, reason, **settings):
@@ -583,13 +655,26 @@ def test_a_journal_of_other_settings(quick, tmp_path, name):
     refused(quick, tmp_path, "was begun with other settings", **{name: OTHERS[name]})
 
 
+def test_a_journal_of_other_images_in_the_folder(quick, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    records = cifar(0)
+    (folder / "data_batch_1.bin").write_bytes(records)
+    interrupted(quick, tmp_path / "out.csv", after=2, images=folder)
+    (folder / "data_batch_1.bin").write_bytes(cifar(1))
+    refused(quick, tmp_path, "was begun with other settings", images=folder)
+    (folder / "data_batch_1.bin").write_bytes(records)
+    small("darts", DARTS, out=tmp_path / "out.csv", resume=True, images=folder)
+    assert len(quick.measured) == 2
+
+
 def test_a_journal_of_another_space_or_version(quick, tmp_path):
     partial = interrupted(quick, tmp_path / "out.csv", after=2)
     first, rest = partial.read_bytes().split(b"\n", 1)
     header = json.loads(first)
-    assert header["settings"] == {**asdict(Settings("darts", ("params", "nwot"), "natural", 8, 0, 8, 4, 1, 10))} | {
-        "names": ["params", "nwot"]
-    }
+    assert header["settings"] == {
+        **asdict(Settings("darts", ("params", "nwot"), "natural", "", 8, 0, 8, 4, 1, 10, "cpu"))
+    } | {"names": ["params", "nwot"]}
     for change in (
         {"version": header["version"] + 1},
         {"archflow": "pretraining"},

@@ -1,0 +1,54 @@
+"""The results of all studies in a folder: a file of JSON lines, one a run.
+
+Lines are added whole and under a lock, so several commands may write at once. A last line that was cut off, by a full
+disk or a killed machine, is passed over, and ended before the next line is added.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from archflow.evaluate import strict_json
+
+FILE = "results.jsonl"
+
+
+def append(folder: Path, line: dict[str, Any]) -> None:
+    """Add a line, and flush it to the disk."""
+    with FileLock(folder / f"{FILE}.lock"), (folder / FILE).open("ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(strict_json(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """All whole lines, the first of those with one key; none if there is no file.
+
+    Raises:
+        ValueError: a line that was not cut off is no result; the message says which.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for number, text in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except ValueError:  # cut off, here or by a run that was killed before the lines behind were added
+            continue
+        if not isinstance(line, dict) or "key" not in line:
+            raise ValueError(f"line {number} of {path} is no result of reproduce; move the file away")
+        found.setdefault(line["key"], line)
+    return list(found.values())

@@ -1,0 +1,130 @@
+"""The studies that rank as figures: PNG and SVG files, and one HTML page with the table."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from archflow.files import write_atomically
+from archflow.studies.grids import Study
+from archflow.studies.tables import FIGURES, Row, rows
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, which colour-blind people can tell apart."""
+
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem }
+svg { width: 100%; height: auto }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left }
+"""
+
+
+def draw(study: Study, lines: Sequence[dict[str, Any]]) -> Figure:
+    """A panel for each space and figure: over the study's axis x if it has one, else a point with its spread a row.
+
+    Whiskers are sample standard deviations; a ring is what was published.
+    """
+    found = rows(lines)
+    spaces = list(dict.fromkeys(row.names["space"] for row in found))
+    tallest = max(sum(row.names["space"] == space for row in found) for space in spaces)
+    height = 3.2 if study.x else 1.3 + 0.3 * tallest
+    figure = Figure(figsize=(10, height * len(spaces)), layout="constrained")
+    panels = figure.subplots(len(spaces), 2, squeeze=False)
+    for across, space in zip(panels, spaces, strict=True):
+        its = [row for row in found if row.names["space"] == space]
+        for panel, name in zip(across, ("tau", "p_at_1"), strict=True):
+            panel.set_title(f"{space}: {'Kendall’s τ' if name == 'tau' else FIGURES[name]} ×100", fontsize=10)
+            if study.x:
+                _over(panel, study.x, its, name)
+            else:
+                _beside(panel, its, name)
+            panel.grid(alpha=0.3)
+    return figure
+
+
+def save(study: Study, lines: Sequence[dict[str, Any]], stem: Path) -> list[Path]:
+    """Write ``stem`` with the endings .png and .svg; returns the files."""
+    figure = draw(study, lines)
+    FigureCanvasAgg(figure)
+    files = []
+    with matplotlib.rc_context({"svg.hashsalt": "archflow", "svg.fonttype": "none"}):
+        for kind in ("png", "svg"):
+            held = io.BytesIO()
+            figure.savefig(held, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
+            files.append(stem.with_name(f"{stem.name}.{kind}"))
+            write_atomically(files[-1], held.getvalue())
+    return files
+
+
+def write_page(path: Path, title: str, table: str, drawing: str) -> None:
+    """One HTML page that needs nothing else: the table (Markdown), and the figure (SVG)."""
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    for block in table.strip().split("\n\n"):
+        lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block.splitlines()]
+        if len(lines) < 2:
+            body.append(f"<p>{html.escape(block)}</p>")
+            continue
+        head, rows = lines[0], lines[2:]
+        body.append("<table><tr>" + "".join(f"<th>{_cell(cell)}</th>" for cell in head) + "</tr>")
+        body += ["<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+        body.append("</table>")
+    body.append(drawing[max(0, drawing.find("<svg")) :])
+    top = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    write_atomically(path, f"{top}<style>{STYLE}</style>" + "\n".join(body) + "</html>\n")
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
+
+
+def _over(panel: Any, axis: str, its: list[Row], name: str) -> None:
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(its, key=lambda row: float(row.names[axis])):
+        lines.setdefault((row.names["encoder"], row.names["pretext"]), []).append(row)
+    for number, ((encoder, pretext), line) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        x = [100 * row.names[axis] for row in line]
+        y, spread = [row.mean(name) for row in line], [_deviation(row, name) for row in line]
+        panel.errorbar(x, y, spread, marker="o", capsize=3, label=f"{encoder}, {pretext}", color=colour)
+        for place, row in zip(x, line, strict=True):
+            _ring(panel, place, _published(row, name), colour)
+    panel.set_xlabel({"labels": "labelled, % of the pool", "share": "pre-trained on, % of the space"}[axis])
+    panel.legend(fontsize=8)
+
+
+def _beside(panel: Any, its: list[Row], name: str) -> None:
+    labels = []
+    encoders = list(dict.fromkeys(row.names["encoder"] for row in its))
+    for place, row in enumerate(its):
+        colour = COLOURS[encoders.index(row.names["encoder"]) % len(COLOURS)]
+        panel.errorbar(row.mean(name), place, xerr=_deviation(row, name), marker="o", capsize=3, color=colour)
+        _ring(panel, _published(row, name), place, colour)
+        share = f", {row.names['share']}" if row.names["share"] != 1 else ""
+        labels.append(f"{row.names['encoder']}, {row.names['pretext']}{share}")
+    panel.set_yticks(range(len(labels)), labels, fontsize=8)
+    panel.invert_yaxis()
+
+
+def _ring(panel: Any, x: float | None, y: float | None, colour: str) -> None:
+    if x is not None and y is not None:
+        panel.plot(x, y, marker="o", markersize=9, fillstyle="none", color=colour)
+
+
+def _published(row: Row, figure: str) -> float | None:
+    given: float | None = getattr(row.published, figure, None)
+    return given
+
+
+def _deviation(row: Row, name: str) -> float:
+    return float(row.values(name).std(ddof=1)) if len(row.lines) > 1 else np.nan

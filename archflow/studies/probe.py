@@ -1,0 +1,101 @@
+"""Whether an architecture's flow surrogate tells which operations it is made of: the study ``operation-probe``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from archflow.devices import resolve_device, seeded
+from archflow.flow import FlowDraw, flow_surrogate
+from archflow.pretext.fgp import mlp, standardised
+from archflow.pretext.nodes import inner_operations
+from archflow.spaces import space as make_space
+from archflow.studies.cells import digest
+
+MOST, HIDDEN, STEPS, BATCH = 20_000, 128, 3000, 256
+
+
+@dataclass(frozen=True)
+class ProbeCell:
+    """One flow draw over a space.
+
+    Attributes:
+        space: name of the space.
+        seed: of the draw, of which architectures are learned from, and of the probe's weights.
+        device: what computes.
+    """
+
+    space: str
+    seed: int
+    device: str
+
+    @property
+    def key(self) -> str:
+        """A digest of all settings but the device."""
+        settings = {"hidden": HIDDEN, "steps": STEPS, "batch": BATCH, "most": MOST}
+        return digest({"study": "operation-probe", "space": self.space, "seed": self.seed, **settings})
+
+    def figures(self) -> dict[str, Any]:
+        """How often a probe is right on architectures that it did not learn from, for each operation.
+
+        The probe is an MLP with one hidden layer on the standardised surrogate, which learns from half of the
+        architectures, all operations at once. Operations that all architectures or none have are left out.
+        """
+        space, device = make_space(self.space), resolve_device(self.device)
+        archs = space.enumerate() if (space.size or MOST + 1) <= MOST else space.sample(MOST, self.seed)
+        k, std = space.flow_defaults
+        s = standardised(flow_surrogate(archs, FlowDraw.sample(len(space.vocabulary), k, std, self.seed)).float())
+        holds = np.zeros((len(archs), len(space.vocabulary)), bool)
+        holds[archs.owners, archs.operations] = True
+        asked = np.flatnonzero(inner_operations(space.vocabulary) & holds.any(0) & ~holds.all(0))
+        truth = torch.from_numpy(holds[:, asked]).float().to(device)
+        order = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(archs)))
+        learned, asked_of = (part.to(device) for part in order.tensor_split(2))
+        s = s.to(device)
+        with seeded(self.seed):
+            probe = mlp(s.shape[1], HIDDEN, len(asked)).to(device)
+            optimizer = torch.optim.Adam(probe.parameters(), 3e-3)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+            for _ in range(STEPS):
+                batch = learned[torch.randint(len(learned), (BATCH,)).to(device)]
+                optimizer.zero_grad()
+                F.binary_cross_entropy_with_logits(probe(s[batch]), truth[batch]).backward()
+                optimizer.step()
+                schedule.step()
+        with torch.no_grad():
+            right = ((probe(s[asked_of]) > 0) == truth[asked_of].bool()).float().mean(0).tolist()
+        common = truth[asked_of].mean(0)
+        names = [space.vocabulary[number] for number in asked]
+        return {
+            "architectures": len(archs),
+            "accuracy": float(np.mean(right)),
+            "operations": dict(zip(names, right, strict=True)),
+            "more_common": dict(zip(names, torch.maximum(common, 1 - common).tolist(), strict=True)),
+        }
+
+
+def probe_table(lines: Iterable[dict[str, Any]]) -> str:
+    """A Markdown table: for each space and operation the mean over draws, beside always saying what is more common."""
+    rows = ["| space | operation | right, % | more common answer, % |", "| --- | --- | ---: | ---: |"]
+    by_space: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_space.setdefault(line["space"], []).append(line)
+    for space, its in by_space.items():
+        for name in its[0]["operations"]:
+            right = np.array([line["operations"][name] for line in its])
+            blind = np.array([line["more_common"][name] for line in its])
+            rows.append(f"| {space} | {name} | {_percent(right)} | {100 * blind.mean():.1f} |")
+        means = np.array([line["accuracy"] for line in its])
+        blind = np.array([np.mean(list(line["more_common"].values())) for line in its])
+        rows.append(f"| {space} | **mean** (published: over 92) | **{_percent(means)}** | {100 * blind.mean():.1f} |")
+    return "\n".join(rows) + "\n"
+
+
+def _percent(values: np.ndarray) -> str:
+    spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{100 * values.mean():.1f}{spread}"

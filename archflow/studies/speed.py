@@ -1,0 +1,70 @@
+"""How long each encoder takes for a whole space: the study ``speed``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from archflow.devices import resolve_device
+from archflow.encoders import encode
+from archflow.evaluate import new_encoder
+from archflow.spaces import space as make_space
+from archflow.studies.cells import digest
+
+ROUNDS, MOST = 3, 20_000
+
+
+@dataclass(frozen=True)
+class SpeedCell:
+    """One encoder with its default settings, on all architectures of a space or on so many at random.
+
+    Attributes:
+        space: name of the space.
+        encoder: name of the encoder.
+        seed: of its weights, and of the sample.
+        device: what computes.
+    """
+
+    space: str
+    encoder: str
+    seed: int
+    device: str
+
+    @property
+    def key(self) -> str:
+        """A digest of all settings."""
+        return digest({"study": "speed", "rounds": ROUNDS, "most": MOST, **asdict(self)})
+
+    def figures(self) -> dict[str, Any]:
+        """Seconds for all architectures, the median of some rounds, with one thread on the CPU."""
+        space = make_space(self.space)
+        archs = space.enumerate() if (space.size or MOST + 1) <= MOST else space.sample(MOST, self.seed)
+        device = resolve_device(self.device)
+        model = new_encoder(self.encoder, archs.vocabulary, self.seed, {}).to(device)
+        model.prepare(archs)
+        taken = []
+        for _ in range(1 + ROUNDS):  # the first compiles, and is not counted
+            begun = time.monotonic()
+            encode(model, archs)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken.append(time.monotonic() - begun)
+        seconds = median(taken[1:])
+        return {"architectures": len(archs), "seconds": seconds, "threads": torch.get_num_threads()}
+
+
+def speed_table(lines: Iterable[dict[str, Any]]) -> str:
+    """A Markdown table: for each space the encoders, the fastest first, and how many times as long each takes."""
+    rows = ["| space | encoder | architectures/s | times the fastest |", "| --- | --- | ---: | ---: |"]
+    by_space: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_space.setdefault(line["space"], []).append(line)
+    for space, its in by_space.items():
+        rates = sorted(((line["architectures"] / line["seconds"], line["encoder"]) for line in its), reverse=True)
+        rows += [f"| {space} | {encoder} | {rate:,.0f} | {rates[0][0] / rate:.1f} |" for rate, encoder in rates]
+    return "\n".join(rows) + "\n"

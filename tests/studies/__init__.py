@@ -1,0 +1,82 @@
+"""A table of 640 cells, of which 321 are the pool and 3 a label in a hundred; and lines of results made by hand."""
+
+import numpy as np
+
+from archflow.spaces.nasbench201 import NASBench201
+from archflow.tables import Table
+
+SPACE = NASBench201()
+PRETEXTS = ("none", "graphcl", "arch2vec", "gmae", "zero-cost", "fgp")
+"""Of the study table1."""
+
+PLUGIN = """
+import torch
+from torch import nn
+import archflow
+from archflow.encoders.base import NodeEncoder
+
+class Bag(NodeEncoder):
+    name = "bag"
+    def __init__(self, vocabulary, hidden=8):
+        super().__init__()
+        self.vocabulary, self.width, self.settings = tuple(vocabulary), hidden, {"hidden": hidden}
+        self.embed = nn.Embedding(len(vocabulary), hidden)
+    def nodes(self, archs):
+        return self.embed(torch.from_numpy(archs.operations).long())
+
+archflow.register_encoder(Bag)
+"""
+"""An encoder in no more than 20 lines: the mean of a learned vector for each operation."""
+
+TASK_PLUGIN = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+import archflow
+
+class Objective(nn.Module):
+    def __init__(self, task, encoder, archs):
+        super().__init__()
+        self.weight, self.encoder, self.archs, self.head = task.weight, encoder, archs, nn.Linear(encoder.width, 1)
+    def forward(self, chosen):
+        batch = self.archs[chosen]
+        edges = torch.from_numpy(batch.edge_offsets[1:] - batch.edge_offsets[:-1]).float()
+        return {"edges": self.weight * (self.head(self.encoder(batch))[:, 0] - edges).square().mean()}
+
+@dataclass(frozen=True)
+class CountEdges:
+    weight: float = 1.0
+    def build(self, encoder, archs):
+        return Objective(self, encoder, archs)
+    def describe(self):
+        return {"task": "count-edges", "weight": self.weight}
+
+archflow.register_task("count-edges", CountEdges)
+"""
+"""A pre-training task: how many edges an architecture has."""
+
+
+def made_up_table(name="tiny", count=640) -> Table:
+    archs, rng = SPACE.sample(count, 0), np.random.default_rng(0)
+    accuracy = np.log(SPACE.parameters(archs)) + rng.normal(size=count) / 2
+    return Table(name, SPACE, archs, {"accuracy": accuracy}, "accuracy")
+
+
+TABLE = made_up_table()
+
+
+def line(key, **changes):
+    """A line of results."""
+    return {
+        **{"space": "nasbench201", "encoder": "resgatedgcn", "pretext": "fgp", "labels": 0.01, "share": 1.0},
+        **{"seed": 0, "split": 0, "tau": 0.5, "p_at_1": 0.1, "p_at_5": 0.25, "validation_tau": 0.5},
+        **{"seconds": 2.0, "pretrain_seconds": 1.0, "key": str(key)},
+        **changes,
+    }
+
+
+def figures_of(lines):
+    """Lines without what differs from one sitting to the next, by key."""
+    found = {each["key"]: {k: v for k, v in each.items() if not k.endswith("seconds")} for each in lines}
+    assert len(found) == len(lines)
+    return found

@@ -1,0 +1,38 @@
+"""What the tests of several studies ask for."""
+
+import sys
+
+import pytest
+
+import archflow.plugins
+import archflow.pretext.registry
+from archflow.studies import grids
+from archflow.studies.grids import Budget
+from archflow.tables import keep
+from tests.studies import TABLE, made_up_table
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Two tables of nasbench201, "tiny" and "less"; a budget "tiny"; and the proxies that the space itself knows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARCHFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        sizes = {name: {"hidden": 8, "layers": 2} for name in ("resgatedgcn", "gin", "mlp")}
+        patch.setitem(grids.BUDGETS, "tiny", Budget(2, sizes, {"nasbench201": {"epochs": 2}}))
+        patch.delitem(grids.PROXIES, "nasbench201")
+        keep(TABLE)
+        keep(made_up_table("less", 100))
+        yield
+
+
+@pytest.fixture
+def forgetful(monkeypatch):
+    """What a test plugs in and registers is forgotten after it."""
+    for module, name in (("archflow.encoders", "_ENCODERS"), ("archflow.pretext.registry", "_TASKS")):
+        monkeypatch.setattr(sys.modules[module], name, dict(getattr(sys.modules[module], name)))
+    monkeypatch.setattr(archflow.plugins, "_LOADED", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]

@@ -1,0 +1,513 @@
+import json
+import os
+import re
+import signal
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import archflow
+from archflow.encoders.mlp import MLP
+from archflow.evaluate import evaluate, pretrain_task, proxy_column, split
+from archflow.studies import Failure, cells, cost, plan, reproduce
+from archflow.studies.grids import PRETEXTS, STUDIES
+from archflow.studies.lines import FILE, read
+from archflow.tables import Table, keep
+from tests.studies import SPACE, TABLE, figures_of
+
+pytestmark = pytest.mark.usefixtures("home")
+
+SMALL = {
+    **{"budget": "tiny", "seeds": 1, "splits": 2, "source": [("nasbench201", "tiny")], "device": "cpu"},
+}
+AXES = ("space", "encoder", "pretext", "labels", "share", "seed", "split")
+
+
+def redo(name, out, only=(), **changes):
+    return reproduce(name, only=[("space", "nasbench201"), *only], out=out, **{**SMALL, **changes})
+
+
+def planned(name, folder="nowhere", only=(("space", "nasbench201"),), **changes):
+    settings = {**SMALL, "add": (), "epochs": None, "finetune_epochs": None, "seeds": [0], "folder": folder}
+    return plan(name, only=only, **{**settings, **changes})
+
+
+@pytest.fixture(autouse=True)
+def without_plots(monkeypatch):
+    """Figures take longer than all else here; the study ``label_ratio`` has them."""
+
+    def save(study, lines, stem):
+        files = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
+        for file in files:
+            file.write_text("<svg></svg>")
+        return files
+
+    monkeypatch.setattr("archflow.studies.plots.save", save)
+
+
+class Spy:
+    """Notes what is pre-trained: the task, its settings, the architectures, and the proxies."""
+
+    def __init__(self, patch):
+        self.calls = []
+        patch.setattr(cells, "pretrain_task", self)
+
+    def __call__(self, name, model, space, archs, proxy, seed, task_settings, **settings):
+        self.calls.append((name, seed, task_settings, archs, proxy, model.state_dict()))
+        return pretrain_task(name, model, space, archs, proxy, seed, task_settings, **settings)
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    return Spy(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def label_ratio(home, tmp_path_factory):
+    """The study label-ratio, its folder, and what was pre-trained for it."""
+    folder = tmp_path_factory.mktemp("label-ratio")
+    with pytest.MonkeyPatch.context() as patch:
+        spy = Spy(patch)
+        told = []
+        outcome = redo("label-ratio", folder, progress=lambda *args: told.append(args))
+    return outcome, folder, spy.calls, told
+
+
+# What lands in the folder
+
+
+def test_one_line_a_run(label_ratio):
+    outcome, folder, _, told = label_ratio
+    raw = (folder / FILE).read_text().splitlines()
+    lines = [json.loads(each, parse_constant=pytest.fail) for each in raw]
+    assert len(lines) == outcome.runs == 3 * 3 * 2
+    assert outcome.failures == []
+    assert sorted(figures_of(lines)) == sorted(figures_of(outcome.lines))
+    places = [tuple(each[axis] for axis in AXES) for each in outcome.lines]
+    assert places == [
+        ("nasbench201", "resgatedgcn", pretext, labels, 1.0, 0, number)
+        for pretext in ("none", "zero-cost", "fgp")
+        for labels in (0.01, 0.05, 0.1)
+        for number in (0, 1)
+    ]
+    for each in lines:
+        assert -1 <= each["tau"] <= 1
+        assert 0 <= each["p_at_1"] <= 1
+        assert 0 <= each["p_at_5"] <= 1
+        assert each["seconds"] > 0
+        assert (each["pretrain_seconds"] > 0) == (each["pretext"] != "none")
+        assert each["labelled"] == {0.01: 3, 0.05: 16, 0.1: 32}[each["labels"]]
+        assert each["tested"] == 640 - 321 - 40
+        assert each["versions"].keys() == {"archflow", "python", "torch", "numpy", "scipy"}
+        settings = each["settings"]
+        assert (settings["table"], settings["encoder_settings"]) == ("tiny", {"hidden": 8, "layers": 2})
+        assert (settings["pretraining"], settings["fine_tuning"]) == ({"epochs": 2}, {"epochs": 2})
+    counts = [(done, total) for phase, done, total in told if phase == "runs"]
+    assert (counts[0], counts[-1], {total for _, total in counts}) == ((0, 18), (18, 18), {18})
+
+
+def test_its_figures_are_those_of_evaluate(label_ratio, tmp_path):
+    result = evaluate(
+        TABLE,
+        labels=(0.01, 0.05, 0.1),
+        methods=("none", "zero-cost", "fgp"),
+        seeds=1,
+        permutations=2,
+        encoder_settings={"hidden": 8, "layers": 2},
+        pretrain_settings={"epochs": 2},
+        ranker_settings={"epochs": 2},
+        device="cpu",
+        out=tmp_path / "out.json",
+    )
+    names = ("tau", "p_at_1", "p_at_5", "validation_tau", "best_epoch", "labelled", "tested")
+    expected = {
+        (run["method"], run["labels"], run["seed"], run["permutation"]): [run[name] for name in names]
+        for run in result["runs"]
+    }
+    found = {
+        (each["pretext"], each["labels"], each["seed"], each["split"]): [each[name] for name in names]
+        for each in label_ratio[0].lines
+    }
+    assert found == expected
+    assert len({each[0] for each in found.values()}) > 9
+
+
+def test_files_beside_the_lines(label_ratio):
+    outcome, folder, _, _ = label_ratio
+    assert [file.name for file in outcome.files] == [f"label-ratio.{e}" for e in ("md", "png", "svg", "html")]
+    assert all(file.stat().st_size for file in outcome.files)
+    assert (folder / "label-ratio.md").read_text() == outcome.table
+    assert outcome.table.count("\n") == 2 + 9
+    kept = [file for file in (folder / "encoders").iterdir() if file.suffix == ".archflow"]
+    assert len(kept) == 2
+    assert not list((folder / "encoders").glob("*.partial"))
+
+
+# Each is done once
+
+
+def test_an_encoder_is_pre_trained_once_for_all_label_ratios_and_studies(label_ratio, tmp_path, spy):
+    _, folder, calls, _ = label_ratio
+    assert Counter(name for name, *_ in calls) == {"zero-cost": 1, "fgp": 1}
+    (tmp_path / "encoders").mkdir()
+    for file in [folder / FILE, *(folder / "encoders").iterdir()]:
+        (tmp_path / file.relative_to(folder)).write_bytes(file.read_bytes())
+    before = (tmp_path / FILE).read_bytes()
+
+    assert len(redo("table1", tmp_path, [("encoder", "resgatedgcn"), ("pretext", "fgp")]).lines) == 2
+    redo("pool-only", tmp_path, [("pretext", "none")])
+    redo("ablation", tmp_path, [("pretext", "fgp")])
+    redo("pretrain-ratio", tmp_path, [("share", "1.0")])
+    assert spy.calls == []
+    assert (tmp_path / FILE).read_bytes() == before
+
+    (more,) = redo("label-ratio", tmp_path, [("pretext", "fgp"), ("labels", "0.01"), ("split", "2")], splits=3).lines
+    assert more["split"] == 2
+    assert spy.calls == []  # an encoder that was kept serves another split
+
+    outcome = redo("ablation", tmp_path, [("pretext", "fgp"), ("pretext", "fgp-without-proxy")])
+    assert [(name, settings) for name, _, settings, *_ in spy.calls] == [("fgp", {"lambda2": 0.0})]
+    assert len(outcome.lines) == 4
+
+
+def test_the_same_again_changes_nothing(label_ratio, spy):
+    first, folder, _, _ = label_ratio
+    files = [*folder.glob("*.jsonl"), *folder.glob("*.md"), *(folder / "encoders").iterdir()]
+    before = {file: file.read_bytes() for file in files}
+    again = redo("label-ratio", folder)
+    assert (again.lines, again.table, again.failures) == (first.lines, first.table, [])
+    assert spy.calls == []
+    assert {file: file.read_bytes() for file in files} == before
+
+
+def test_kept_encoders_give_the_figures_of_those_in_memory(label_ratio, tmp_path, spy):
+    first, folder, _, _ = label_ratio
+    (tmp_path / "encoders").mkdir()
+    for file in (folder / "encoders").glob("*.archflow"):
+        (tmp_path / "encoders" / file.name).write_bytes(file.read_bytes())
+    assert figures_of(redo("label-ratio", tmp_path).lines) == figures_of(first.lines)
+    assert spy.calls == []
+
+
+@pytest.mark.parametrize("cut", [1, 300, 2000])
+def test_a_file_cut_off_mid_line_loses_that_line_only(label_ratio, tmp_path, spy, cut):
+    first, folder, _, _ = label_ratio
+    (tmp_path / "encoders").mkdir()
+    for file in (folder / "encoders").glob("*.archflow"):
+        (tmp_path / "encoders" / file.name).write_bytes(file.read_bytes())
+    whole = (folder / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[: -1 - cut])
+    kept = read(tmp_path)
+    assert kept == [json.loads(each) for each in whole.splitlines()][: len(kept)]
+    assert 18 - 3 <= len(kept) < 18
+    assert figures_of(redo("label-ratio", tmp_path).lines) == figures_of(first.lines)
+    assert len((tmp_path / FILE).read_bytes().splitlines()) == 18 + 1  # what was cut off stays, a line of its own
+
+
+@pytest.mark.parametrize("when", [("pre-training", 896), ("fine-tuning", 3)], ids=lambda when: when[0])
+def test_interrupted_and_repeated(label_ratio, tmp_path, when):
+    phase, done = when
+    told = []
+
+    def interrupt(*args):
+        told.append(args)
+        if args[:2] == when:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        redo("label-ratio", tmp_path, progress=interrupt)
+    before = len(read(tmp_path))
+    assert 0 < before < 18
+    assert len(list((tmp_path / "encoders").glob("*.partial"))) == (phase == "pre-training")
+    told.clear()
+    outcome = redo("label-ratio", tmp_path, progress=lambda *args: told.append(args))
+    if phase == "pre-training":  # it goes on from the step at which it was
+        assert next(args for args in told if args[0] == phase)[1] > done
+    assert ("runs", before, 18) in told
+    assert figures_of(outcome.lines) == figures_of(label_ratio[0].lines)
+    assert outcome.table.splitlines()[0] == label_ratio[0].table.splitlines()[0]
+    assert not list((tmp_path / "encoders").glob("*.partial"))
+
+
+# What is learned from, and what is tested
+
+
+def test_the_pool_alone_is_pre_trained_on(tmp_path, spy):
+    outcome = redo("pool-only", tmp_path)
+    assert outcome.failures == []
+    places = [(each["pretext"], each["share"], each["split"]) for each in outcome.lines]
+    assert places == [
+        *(("none", 1.0, 0), ("none", 1.0, 1), ("zero-cost", "pool", 0), ("zero-cost", "pool", 1)),
+        *(("zero-cost", 1.0, 0), ("zero-cost", 1.0, 1), ("fgp", "pool", 0), ("fgp", "pool", 1)),
+        *(("fgp", 1.0, 0), ("fgp", 1.0, 1)),
+    ]
+    proxies = proxy_column(TABLE, "closed-form")
+    found = [(name, archs, proxy) for name, _, _, archs, proxy, _ in spy.calls]
+    pools = [np.sort(np.random.default_rng(number).permutation(640)[:321]) for number in (0, 1)]
+    expected = [(name, pool) for name in ("zero-cost", "fgp") for pool in (*pools, np.arange(640))]
+    for (name, archs, proxy), (its_name, pool) in zip(found, expected, strict=True):
+        assert (name, archs) == (its_name, TABLE.archs[pool])
+        assert np.array_equal(proxy, proxies[pool])
+    for number, pool in enumerate(pools):
+        part = split(640, 321, 0.01, number)
+        assert set(part.labelled) < set(pool)
+        assert not set(pool) & {*part.validation, *part.test}
+
+
+def test_a_share_of_the_space(tmp_path, spy):
+    redo("pretrain-ratio", tmp_path, [("share", "0.2"), ("share", "0.6")], splits=1, seeds=2)
+    counts = [(seed, len(archs)) for _, seed, _, archs, _, _ in spy.calls]
+    assert counts == [(0, 128), (1, 128), (0, 384), (1, 384)]
+    keys = [set(SPACE.keys(archs).tolist()) for _, _, _, archs, _, _ in spy.calls]
+    assert keys[0] < keys[2]
+    assert keys[0] != keys[1]
+
+
+def test_architectures_without_an_accuracy(tmp_path, spy):
+    unknown = np.random.default_rng(5).random(640) < 0.3
+    keep(Table("partly", SPACE, TABLE.archs, {"a": np.where(unknown, np.nan, TABLE["accuracy"])}, "a"))
+    rows = np.flatnonzero(~unknown)
+    keep(Table("known", SPACE, TABLE.archs[rows], {"a": TABLE["accuracy"][rows]}, "a"))
+    settings = {"only": [("pretext", "none"), ("pretext", "fgp")], "splits": 1}
+    one = redo("pool-only", tmp_path / "a", source=[("nasbench201", "partly")], **settings).lines
+    other = redo("pool-only", tmp_path / "b", source=[("nasbench201", "known")], **settings).lines
+    assert all(each["tested"] == len(rows) - (len(rows) // 2 + 1) - 40 for each in one)
+    for first, second in zip(one, other, strict=True):
+        same = first["pretext"] == "none" or first["share"] == "pool"
+        assert (first["tau"] == second["tau"]) == same
+    assert len(spy.calls) == 4
+    assert len(spy.calls[1][3]) == 640  # what nobody trained is pre-trained on
+    assert spy.calls[0][3] == spy.calls[2][3]
+
+
+def test_draws_differ_in_the_draw_only(tmp_path, spy):
+    outcome = redo("draws", tmp_path, [("pretext", "fgp-draw-0"), ("pretext", "fgp-draw-3")])
+    (one, first, its, archs, proxy, weights), (other, second, others, same, same_proxy, same_weights) = spy.calls
+    assert (one, first, archs) == (other, second, same)
+    assert (its, others) == ({"draw_seed": 1000}, {"draw_seed": 1003})
+    assert np.array_equal(proxy, same_proxy)
+    assert weights.keys() == same_weights.keys()
+    assert "| nasbench201 | resgatedgcn | fgp-draw-0, fgp-draw-3 | 2 |" in outcome.table
+    plain = redo("label-ratio", tmp_path, [("pretext", "fgp"), ("labels", "0.01")]).lines
+    taus = {each["pretext"]: each["tau"] for each in [*outcome.lines, *plain] if each["split"] == 0}
+    assert len(set(taus.values())) == 3
+
+
+def test_every_pretext_of_every_study_runs(tmp_path):
+    """Those of table1 are run by the command's own tests."""
+    for pretext in ("fgp-without-reconstruction", "fgp-without-forward", "fgp-2-rounds", "fgp-5-draws"):
+        outcome = redo("ablation", tmp_path, [("pretext", pretext)], splits=1)
+        assert (len(outcome.lines), outcome.failures) == (1, []), pretext
+        (found,) = outcome.lines
+        assert found["settings"]["task_settings"] == PRETEXTS[pretext][1]
+    assert len({each["tau"] for each in read(tmp_path)}) > 1
+
+
+# What fails is told, and the rest goes on
+
+
+def test_a_run_that_fails_stops_no_other(tmp_path):
+    """One of a hundred of the 51 cells in the pool is none."""
+    outcome = redo("label-ratio", tmp_path, [("pretext", "fgp"), ("pretext", "none")], source=[("nasbench201", "less")])
+    assert [each["labels"] for each in outcome.lines] == [0.05, 0.05, 0.1, 0.1] * 2
+    assert outcome.runs == 12
+    assert {failure.what for failure in outcome.failures} == {
+        f"space=nasbench201,encoder=resgatedgcn,pretext={pretext},labels=0.01,share=1.0,seed=0,split={number}"
+        for pretext in ("none", "fgp")
+        for number in (0, 1)
+    }
+    assert all("does not leave two labels or more" in failure.why for failure in outcome.failures)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A task that cannot be learned."""
+
+    def build(self, encoder, archs):
+        raise ValueError
+
+    def describe(self):
+        return {"task": "failing"}
+
+
+def test_a_pre_training_that_fails_stops_no_other(tmp_path, forgetful):
+    archflow.register_task("failing", Failing)
+    outcome = redo("label-ratio", tmp_path, [("pretext", "failing"), ("pretext", "none")], add=[("pretext", "failing")])
+    assert [each["pretext"] for each in outcome.lines] == ["none"] * 6
+    what = "space=nasbench201,encoder=resgatedgcn,pretext=failing,share=1.0,seed=0"
+    assert outcome.failures == [Failure(what, "ValueError")]
+
+
+def test_an_encoder_file_that_is_damaged_is_named(label_ratio, tmp_path):
+    _, folder, _, _ = label_ratio
+    (tmp_path / "encoders").mkdir()
+    for file in (folder / "encoders").glob("*.archflow"):
+        (tmp_path / "encoders" / file.name).write_bytes(file.read_bytes()[:1000])
+    outcome = redo("label-ratio", tmp_path)
+    assert {each["pretext"] for each in outcome.lines} == {"none"}
+    assert [failure.why.split(" is ")[1][:9] for failure in outcome.failures] == ["truncated"] * 2
+    assert outcome.failures[0].why.startswith(str(tmp_path))
+
+
+def test_a_disk_that_is_full_is_told_once_and_not_once_a_run(label_ratio, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cells, "append", fail)
+    outcome = redo("label-ratio", tmp_path, [("pretext", "none")])
+    assert [failure.why for failure in outcome.failures] == ["[Errno 28] No space left on device"]
+    assert (outcome.lines, outcome.table, outcome.files) == ([], "", [])
+
+
+def test_a_space_without_a_table_stops_no_other():
+    jobs, runs, failures = planned("table1", only=())
+    assert {run.space for run in runs} == {"nasbench201"}
+    assert len(runs) == 3 * 6 * 2
+    assert len(jobs) == 3 * 6
+    assert [failure.what for failure in failures] == ["space=nasbench101", "space=darts"]
+    assert all("archflow tables add" in failure.why for failure in failures)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("nope", "unknown table 'nope'; known tables: nasbench201/analog.*tiny"),
+        ("nasbench-graph/proteins", "is of the space nasbench-graph-proteins, not of nasbench201"),
+        ("bare", "the table bare does not say which of its columns is the accuracy"),
+    ],
+)
+def test_a_table_that_cannot_serve(source, reason):
+    keep(Table("bare", SPACE, TABLE.archs, {"accuracy": TABLE["accuracy"]}))
+    jobs, runs, (failure,) = planned("table1", source=[("nasbench201", source)])
+    assert (jobs, runs, failure.what) == ([], [], "space=nasbench201")
+    assert re.search(reason, failure.why)
+
+
+def test_a_table_that_is_added_anew_is_read_anew(home):
+    def key():
+        return planned("table1", source=[("nasbench201", "mine")])[1][0].key
+
+    keep(Table("mine", SPACE, TABLE.archs, {"a": TABLE["accuracy"]}, "a"))
+    first = key()
+    assert key() == first
+    keep(Table("mine", SPACE, TABLE.archs, {"a": -TABLE["accuracy"]}, "a"))
+    assert key() != first
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("nope", {}, "^unknown study 'nope'; known studies: table1, label-ratio, .*operation-probe, speed$"),
+        ("table1", {"budget": "nope"}, "^unknown budget 'nope'; known budgets: published, two-cores"),
+        ("table1", {"only": [("colour", "red")]}, "^unknown axis 'colour'; known: space, encoder, pretext, labels"),
+        ("table1", {"only": [("encoder", "nope")]}, "^the study has no encoder 'nope'; it has: flowerformer, gin, res"),
+        ("speed", {"only": [("pretext", "fgp")]}, "^unknown axis 'pretext'; known: space, encoder, seed, device"),
+        ("speed", {"only": [("encoder", "nope")]}, "^the study has no encoder 'nope'; it has: digcn, .*transformer"),
+        ("table1", {"add": [("labels", "0.5")]}, "^nothing can be added to the axis 'labels', only to space, enc"),
+        ("table1", {"add": [("space", "nope")]}, "^unknown space 'nope'; known spaces: "),
+        ("speed", {"add": [("space", "nope")]}, "^unknown space 'nope'; known spaces: "),
+        ("table1", {"add": [("encoder", "nope")]}, "^unknown encoder 'nope'; known: digcn"),
+        ("table1", {"add": [("pretext", "nope")]}, "^unknown pretext 'nope'; known: none, graphcl"),
+        ("table1", {"source": [("nope", "tiny")]}, "^a table is named for the space 'nope', but .*: nasbench201$"),
+        ("table1", {"source": [("darts", "tiny")]}, "^a table is named for the space 'darts', but .*: nasbench201$"),
+        ("table1", {"seeds": 0}, "at least 1"),
+        ("table1", {"splits": 0}, "at least 1"),
+        ("table1", {"epochs": 0}, "at least 1"),
+        ("table1", {"finetune_epochs": 0}, "at least 1"),
+        ("table1", {"processes": 0}, "at least 1"),
+        ("speed", {"processes": 0}, "at least 1"),
+        ("table1", {"device": "abacus"}, "there is no device 'abacus' here"),
+    ],
+    ids=str,
+)
+def test_wrong_use(tmp_path, name, changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        redo(name, tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, spy):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(OSError, match="file"):
+        redo("table1", tmp_path / "file" / "out")
+    assert spy.calls == []
+    assert (tmp_path / "file").read_text() == "text"
+
+
+# What it would cost
+
+
+def test_what_is_left_and_what_it_costs(label_ratio, tmp_path):
+    _, folder, _, _ = label_ratio
+    jobs, _, failures = planned("label-ratio", tmp_path)
+    fresh = {row["pretext"]: row for row in cost(jobs, tmp_path)}
+    assert failures == []
+    assert [(row["runs"], row["done"], row["pretrainings"]) for row in fresh.values()] == [
+        *((6, 0, 0), (6, 0, 1), (6, 0, 1))
+    ]
+    assert 0 < fresh["none"]["hours"] < fresh["zero-cost"]["hours"] == fresh["fgp"]["hours"]
+    assert not list(tmp_path.iterdir())
+    long = cost(planned("label-ratio", tmp_path, finetune_epochs=200, epochs=200)[0], tmp_path)
+    for row in long:
+        assert row["hours"] == pytest.approx(100 * fresh[row["pretext"]]["hours"])
+
+    assert all(
+        (row["runs"], row["done"], row["pretrainings"], row["hours"]) == (6, 6, 0, 0)
+        for row in cost(planned("label-ratio", folder)[0], folder)
+    )
+    more = {row["pretext"]: row for row in cost(planned("label-ratio", folder, splits=3)[0], folder)}
+    assert (more["fgp"]["runs"], more["fgp"]["done"], more["fgp"]["pretrainings"]) == (9, 6, 0)
+    assert more["fgp"]["hours"] == pytest.approx(more["none"]["hours"]) == pytest.approx(fresh["none"]["hours"] / 2)
+
+
+def test_what_cannot_be_run_or_guessed_is_listed_all_the_same(tmp_path, forgetful):
+    class Mine(MLP):
+        name = "mine"
+
+    archflow.register_encoder(Mine)
+    jobs, _, _ = planned("label-ratio", source=[("nasbench201", "less")], add=[("encoder", "mine")])
+    rows = cost(jobs, tmp_path)
+    assert [row["hours"] is None for row in rows] == [row["encoder"] == "mine" for row in rows]
+    assert len(rows) == 6
+    assert [row["hours"] for row in cost(planned("operation-probe")[0], tmp_path)] == [None]
+
+
+# The studies that do not rank
+
+
+def test_the_probe_beats_the_more_common_answer_on_nasbench201(tmp_path, monkeypatch):
+    monkeypatch.setattr("archflow.studies.probe.STEPS", 400)
+    outcome = redo("operation-probe", tmp_path)
+    (found,) = outcome.lines
+    assert (found["architectures"], found["space"], found["seed"], len(outcome.files)) == (15_625, "nasbench201", 0, 1)
+    assert found["operations"].keys() == set(SPACE.vocabulary) - {"input", "output"}
+    for name, right in found["operations"].items():
+        common = found["more_common"][name]
+        assert common == pytest.approx(1 - 0.8**6, abs=0.02)  # that one of six edges is it
+        assert right > common + 0.1
+    assert found["accuracy"] == pytest.approx(np.mean(list(found["operations"].values())))
+    assert outcome.table.count("\n") == 2 + 5 + 1
+    again = redo("operation-probe", tmp_path)
+    assert again.lines == outcome.lines
+    assert len((tmp_path / FILE).read_text().splitlines()) == 1
+
+
+def test_speed_has_a_line_for_each_encoder(tmp_path, monkeypatch):
+    monkeypatch.setattr("archflow.studies.speed.MOST", 100)
+    monkeypatch.setattr("archflow.studies.speed.ROUNDS", 1)
+    outcome = redo("speed", tmp_path, processes=2)  # which would disturb each other, so it takes one
+    assert [each["encoder"] for each in outcome.lines] == archflow.encoders()
+    assert outcome.failures == []
+    for each in outcome.lines:
+        assert (each["architectures"], each["threads"], each["device"]) == (100, 1, "cpu")
+        assert each["seconds"] > 0
+        assert each["versions"]["torch"]
+    assert outcome.table.count("\n") == 2 + len(archflow.encoders())
+    assert [file.name for file in outcome.files] == ["speed.md"]
+
+
+def test_every_study_says_what_it_asks():
+    assert list(archflow.studies.studies()) == [*STUDIES, "operation-probe", "speed"]
+    assert all(archflow.studies.studies().values())
