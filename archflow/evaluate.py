@@ -208,7 +208,7 @@ def evaluate(
     task_settings = task_settings or {}
     if not task_settings.keys() <= set(methods):
         raise ValueError(
-            f"there are settings for {', '.join(task_settings.keys() - set(methods))}, which is not compared"
+            f"there are settings for {', '.join(sorted(task_settings.keys() - set(methods)))}, which is not compared"
         )
     if seeds < 1 or permutations < 1:
         raise ValueError("seeds and permutations must be at least 1")

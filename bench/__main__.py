@@ -13,7 +13,7 @@ from rich.table import Table
 
 from archflow.evaluate import versions
 from archflow.files import write_atomically
-from bench import encoder, flow, memory, proxies, spaces
+from bench import encoder, flow, flowerformer, memory, proxies, spaces
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     for heading in ("what", "beside", "ours", "theirs", "ratio", "at least"):
         listing.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
     rates = proxies.figures()
-    rows = [*flow.rows(), *encoder.rows(), *proxies.rows(rates)]
+    rows = [*flow.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates)]
     for row in rows:
         mark = "" if row.ratio >= row.least else "  short"
         listing.add_row(

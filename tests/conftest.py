@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import sys
 
 import pytest
@@ -19,6 +20,14 @@ def no_cache_of_the_user(tmp_path_factory):
         patch.setenv("ARCHFLOW_CACHE", str(folder))
         yield
     assert list(folder.rglob("*")) == []
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """A job in the background ignores SIGINT, and what it begins inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

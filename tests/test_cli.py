@@ -28,7 +28,7 @@ from archflow.tables.files import read_table, write_table
 from tests.conftest import Outcome
 
 SPACE = NASBench201()
-VERBS = ("demo", "spaces", "pretrain", "finetune", "evaluate", "rank", "report")
+VERBS = ("demo", "spaces", "pretrain", "finetune", "evaluate", "rank", "report", "reproduce")
 CELLS = 60
 PREVIOUS = b"the previous content"
 OUTPUTS = ("out.csv", "out.archflow", "out.json", "out.html", "below/report.html")
@@ -180,6 +180,28 @@ def test_pretrain_is_the_function_of_the_same_name(here, call):
         assert torch.equal(found.state_dict()[name], tensor)
     assert provenance["losses"] == outcome.losses
     assert (provenance["space"], provenance["proxy"]) == ("nasbench201", "parameters")
+
+
+@pytest.mark.parametrize("task", archflow.tasks())
+def test_pretraining_by_every_task(here, call, task):
+    assert call(*PRETRAIN, "--task", task, "--epochs", 1).code == 0
+    assert load_encoder("out.archflow")[1]["pretraining"]["task"] == task
+
+
+def test_settings_go_to_the_methods_that_have_them(here, call):
+    args = [*EVALUATE_CELLS, "--permutations", 1, "--json", "--proxy-loss", "regression"]
+    for methods, more, expected in (
+        (["zero-cost"], [], {"zero-cost": {"proxy_loss": "regression"}}),
+        (["fgp", "none"], [], {"fgp": {"proxy_loss": "regression"}}),
+        (
+            ["fgp", "zero-cost"],
+            ["--lambda1", 0.25],
+            {"fgp": {"lambda1": 0.25, "proxy_loss": "regression"}, "zero-cost": {"proxy_loss": "regression"}},
+        ),
+    ):
+        outcome = call(*args, *more, *(part for method in methods for part in ("--method", method)))
+        assert outcome.code == 0, outcome.err
+        assert outcome.json["settings"]["task_settings"] == expected
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
@@ -414,8 +436,14 @@ BAD = [
     (["spaces", "nasbench201", "--sample", 5, "--seed", -1, "--out", "out.csv"], "seed"),
     # pretrain
     ([*PRETRAIN, "--space", "nope"], "unknown space 'nope'"),
-    ([*PRETRAIN, "--encoder", "nope"], "unknown encoder 'nope'; known encoders: digcn, gin, mlp, resgatedgcn"),
-    ([*PRETRAIN, "--task", "nope"], "nope.*fgp"),
+    ([*PRETRAIN, "--encoder", "nope"], "unknown encoder 'nope'; known encoders: digcn, .*resgatedgcn, transformer"),
+    ([*PRETRAIN, "--task", "nope"], "unknown task 'nope'; known tasks: fgp, zero-cost, arch2vec, gmae, graphcl"),
+    ([*PRETRAIN, "--task", "gmae", "--lambda1", 0.1], "the task gmae has no setting 'lambda1'; it has: "),
+    ([*PRETRAIN, "--task", "zero-cost", "--k", 3], "the task zero-cost has no setting 'k'; it has: margin, proxy_loss"),
+    ([*PRETRAIN, "--task", "zero-cost", "--proxy", "none"], "zero-cost learns from proxies, but there are none"),
+    ([*PRETRAIN, "--draws", 0], "draws"),
+    ([*PRETRAIN, "--passes", "sideways"], "sideways"),
+    ([*PRETRAIN, "--rounds", 0], "rounds"),
     ([*PRETRAIN, "--proxy", "nope"], "unknown proxy 'nope'; known: closed-form, parameters, synflow"),
     ([*PRETRAIN, "--proxy", "same"], "no two different values"),
     ([*PRETRAIN, "--lambda1", 0, "--lambda2", 0], "nothing to learn"),
@@ -513,7 +541,8 @@ BAD = [
     ([*EVALUATE, "--input", "cells.csv"], "--column"),
     ([*EVALUATE_CELLS, "--column", "nope"], "has no column 'nope'; it has: accuracy, same"),
     ([*EVALUATE_CELLS, "--column", "same"], "equal"),
-    ([*EVALUATE_CELLS, "--method", "nope"], "unknown method 'nope'; known methods: none, fgp"),
+    ([*EVALUATE_CELLS, "--method", "nope"], "unknown method 'nope'; known methods: none, fgp, zero-cost"),
+    ([*EVALUATE_CELLS, "--method", "none", "--lambda1", 0.1], "settings for fgp, which is not compared"),
     ([*EVALUATE_CELLS, "--proxy", "nope"], "unknown proxy 'nope'"),
     ([*EVALUATE_CELLS, "--encoder", "nope"], "unknown encoder 'nope'"),
     ([*EVALUATE_CELLS, "--labels", 0.01], "does not leave two labels or more"),

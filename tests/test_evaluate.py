@@ -299,6 +299,19 @@ def test_figures_are_shares_of_the_best():
     assert found == {"tau": pytest.approx(1 - 2 / 4950), "p_at_1": 0, "p_at_5": 1}
 
 
+def test_every_task_is_a_method(tmp_path):
+    """With its own settings, which are not those of the others."""
+    settings = {"fgp": {"lambda1": 0.25, "draws": 2, "draw_seed": 9}, "zero-cost": {"proxy_loss": "regression"}}
+    small = {"labels": (0.1,), "seeds": 1, "permutations": 1, "pretrain_settings": {"epochs": 1}}
+    result = run(tmp_path / "out.json", methods=["none", *archflow.tasks()], task_settings=settings, **small)
+    assert [each["method"] for each in result["runs"]] == ["none", *archflow.tasks()]
+    found = {each["method"]: each["pretraining"] for each in result["runs"] if each["method"] != "none"}
+    assert {name: its["task"] for name, its in found.items()} == {name: name for name in archflow.tasks()}
+    assert (found["fgp"]["lambda1"], found["fgp"]["draws"], found["fgp"]["draw_seed"]) == (0.25, 2, 9)
+    assert (found["fgp"]["proxy_loss"], found["zero-cost"]["proxy_loss"]) == ("ranking", "regression")
+    assert len({each["tau"] for each in result["runs"]}) > 3
+
+
 # Test labels decide nothing
 
 
@@ -439,7 +452,7 @@ def test_a_result_may_be_widened(finished, counted):
         {"pool": 110},
         {"proxy": "flops"},
         {"encoder_settings": {"hidden": 16, "layers": 2}},
-        {"task_settings": {"lambda1": 0.25}},
+        {"task_settings": {"fgp": {"lambda1": 0.25}}},
         {"pretrain_settings": {"epochs": 3}},
         {"ranker_settings": {"epochs": 3}},
         {"table": replace(TABLE, name="another")},
@@ -518,17 +531,26 @@ def test_a_full_disk_leaves_the_previous_result(finished, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"methods": ["fgp", "magic"]}, "unknown method 'magic'; known methods: none, fgp"),
+        (
+            {"methods": ["fgp", "magic"]},
+            "unknown method 'magic'; known methods: none, fgp, zero-cost, arch2vec, gmae, graphcl$",
+        ),
         ({"methods": []}, "known methods: none, fgp"),
         ({"proxy": "luck"}, "unknown proxy 'luck'; known: closed-form, parameters, .*flops, none, accuracy, noise"),
         ({"columns": ["luck"]}, "made up has no column 'luck'; it has: accuracy, noise"),
-        ({"encoder": "luck"}, "unknown encoder 'luck'; known encoders: digcn, gin, mlp, resgatedgcn"),
+        (
+            {"encoder": "luck"},
+            "unknown encoder 'luck'; known encoders: digcn, .*resgatedgcn, transformer$",
+        ),
         ({"encoder_settings": {"luck": 1}}, "luck"),
         ({"seeds": 0}, "seeds"),
         ({"permutations": 0}, "permutations"),
         ({"pool": 290}, "does not leave"),
         ({"device": "abacus"}, "there is no device 'abacus' here"),
-        ({"task_settings": {"lambda1": 0, "lambda2": 0}}, "nothing to learn"),
+        ({"task_settings": {"fgp": {"lambda1": 0, "lambda2": 0}}}, "nothing to learn"),
+        ({"task_settings": {"fgp": {"luck": 1}}}, "the task fgp has no setting 'luck'; it has: alpha, .*lambda1"),
+        ({"task_settings": {"zero-cost": {}, "gmae": {}}}, "settings for gmae, zero-cost, which is not compared"),
+        ({"methods": ["zero-cost"], "proxy": "none"}, "the task zero-cost learns from proxies, but there are none"),
     ],
     ids=str,
 )

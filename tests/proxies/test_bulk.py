@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import archflow
 from archflow.evaluate import proxy_column
 from archflow.graphs import ArchBatch
-from archflow.networks import Family, family, nasbench201, network
+from archflow.networks import Family, family, nasbench201, network, register_networks
 from archflow.proxies.images import minibatch
 from archflow.proxies.journal import Settings
 from archflow.proxies.measures import PROXIES, measure
@@ -273,12 +273,13 @@ def stand_for_themselves(archs):
 @pytest.fixture
 def register(monkeypatch):
     """Make known for one test a space called "mine" whose networks are built that way."""
-    monkeypatch.setattr(archflow.spaces, "_SPACES", {**archflow.spaces._SPACES})
-    monkeypatch.setattr(archflow.networks, "_FAMILIES", {**archflow.networks._FAMILIES})
+    for module, known in (("archflow.spaces", "_SPACES"), ("archflow.networks", "_FAMILIES")):
+        found = importlib.import_module(module)
+        monkeypatch.setattr(found, known, {**getattr(found, known)})
 
     def register(build):
         archflow.register_space("mine", Mine)
-        archflow.networks.register_networks("mine", Family(build, stand_for_themselves, 4, 1, 10, 8))
+        register_networks("mine", Family(build, stand_for_themselves, 4, 1, 10, 8))
 
     return register
 
@@ -290,7 +291,8 @@ def test_other_processes_know_what_was_registered_in_this_one(register):
     one, two = (archflow.proxies("mine", SEVERAL[:2], ("params", "nwot"), processes=n, **its) for n in (1, 2))
     assert equal(one.columns, two.columns)
     assert np.isfinite(two["params"]).all()
-    assert np.array_equal(two["params"], small("nasbench201", CELLS.mutate(SEVERAL[:2]))["params"])
+    mutated = ArchBatch.concatenate([CELLS.mutate(SEVERAL[[row]]) for row in range(2)])
+    assert np.array_equal(two["params"], small("nasbench201", mutated)["params"])
 
 
 def test_networks_that_other_processes_cannot_be_told_of(register, tmp_path):
