@@ -209,7 +209,7 @@ def test_it_is_fine_tuned_in_training_mode_and_left_as_it_was(with_dropout, trai
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_running_averages_go_on_from_those_of_the_encoder(with_dropout):
+def test_running_averages_go_on_from_those_of_the_encoder():
     model = flowerformer()
     model.norm.num_batches_tracked += 1_000
     fitted = ranker(model, epochs=2).fit(CELLS[TRAIN], CONVOLUTIONS[TRAIN])

@@ -130,6 +130,7 @@ def reproduce(
         folder=folder,
     )
     require_writable(folder / "results.jsonl")
+    folder.mkdir(parents=True, exist_ok=True)
     keys = {cell.key: None for cell in cells}
     done = _count(folder, keys)
     progress("runs", done, len(cells))
