@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from itertools import islice
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 import torch
@@ -97,7 +98,8 @@ def _until_one_dies(
 ) -> Generator[tuple[Task, Result | Exception], None, list[Task]]:
     """Returns the tasks that were at work, or waited to be, when a process died; none if all ended."""
     spawn = multiprocessing.get_context("spawn")  # a forked process would inherit PyTorch's threads, but not run them
-    pool = ProcessPoolExecutor(processes, spawn, initializer=_begin, initargs=(work,))
+    theirs, lifeline = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(processes, spawn, initializer=_begin, initargs=(work, theirs))
     at_work: dict[Future[bytes], Task] = {}
     try:
         try:
@@ -118,28 +120,27 @@ def _until_one_dies(
                     return [*at_work.values(), task]
             if not at_work:
                 return []
-            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+            # Now and then Python looks whether there was a Ctrl-C, of which a lock alone may not tell it.
+            for future in wait(at_work, timeout=1, return_when=FIRST_COMPLETED).done:
                 if isinstance(future.exception(), BrokenProcessPool):
                     return list(at_work.values())
                 yield at_work.pop(future), _unpacked_end(future)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        lifeline.close()  # else Python would wait, after Ctrl-C, for the tasks that are at work
 
 
-def _begin(work: bytes) -> None:
-    """In a new process."""
+def _begin(work: bytes, lifeline: Connection) -> None:
+    """In a new process, which the first process lets go by closing the lifeline, as it does if it is killed."""
     _told.append(work)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """A killed process cannot end those that it began."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(lifeline: Connection) -> None:
+    lifeline.poll(None)  # nothing is ever sent: it returns when the other end is closed
+    os._exit(1)
 
 
 _told: list[bytes] = []

@@ -224,7 +224,8 @@ def until(condition):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
-def test_children_of_a_killed_process_end(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_children_of_a_process_end_with_it(tmp_path, how):
     script, folder = tmp_path / "script.py", tmp_path / "pids"
     script.write_text(SLEEPERS)
     folder.mkdir()
@@ -235,8 +236,8 @@ def test_children_of_a_killed_process_end(tmp_path):
             children = [int(path.name) for path in folder.iterdir()]
             assert process.pid not in children
             assert all(map(is_alive, children))
-            process.kill()
-            process.wait()
+            process.send_signal(how)
+            process.wait(PATIENCE / 2)  # half of what they sleep
             until(lambda: not any(map(is_alive, children)))
         finally:
             process.kill()
