@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -126,12 +125,8 @@ def spaces(
         if as_json:
             print(strict_json({"spaces": rows, "tables": tables(), "encoders": archflow.encoders()}))
             return
-        listing = RichTable()
-        for heading in ("space", "architectures", "operations"):
-            listing.add_column(heading, overflow="fold")
-        for row in rows:
-            listing.add_row(row["space"], _count(row["architectures"]), ", ".join(row["operations"]))
-        Console().print(listing)
+        cells = ((row["space"], _count(row["architectures"]), ", ".join(row["operations"])) for row in rows)
+        _listing(("space", "architectures", "operations"), cells)
         return
     space = archflow.space(name)
     if out is None:
@@ -165,12 +160,8 @@ def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto",
     if as_json:
         print(strict_json({"tables": rows}))
         return
-    listing = RichTable()
-    for heading in ("table", "made from these official files, by 'archflow tables add TABLE PATH'"):
-        listing.add_column(heading, overflow="fold")
-    for row in rows:
-        listing.add_row(row["table"], row["files"])
-    Console().print(listing)
+    headings = ("table", "made from these official files, by 'archflow tables add TABLE PATH'")
+    _listing(headings, (row.values() for row in rows))
 
 
 @tables_app.command("add")
@@ -387,8 +378,7 @@ def finetune(
     _require_output(out)
     if pretrained is None:
         provenance: dict[str, Any] = {"space": space or "nasbench201"}
-        torch.manual_seed(seed)
-        model = archflow.encoder("resgatedgcn", archflow.space(provenance["space"]).vocabulary)
+        model = new_encoder("resgatedgcn", archflow.space(provenance["space"]).vocabulary, seed, {})
     else:
         model, provenance = load_encoder(pretrained)
     data = _read(_agreed_space(space, provenance, pretrained), input, arch_column)
@@ -494,13 +484,11 @@ def evaluate(
             raise ValueError(f"the table {table_name} is of the space {data.space.name}, not of {space}")
     methods = method or evaluation.METHODS
     task_settings: dict[str, dict[str, Any]] = {}
+    learns_proxies = [task for task in ("fgp", "zero-cost") if task in methods] or ["fgp"]
+    its_tasks = {"lambda1": ["fgp"], "lambda2": ["fgp"], "proxy_loss": learns_proxies}
     for name, value in (("lambda1", lambda1), ("lambda2", lambda2), ("proxy_loss", proxy_loss)):
-        if value is not None:
-            task_settings.setdefault("fgp", {})[name] = value
-    if proxy_loss is not None and "zero-cost" in methods:
-        task_settings["zero-cost"] = {"proxy_loss": proxy_loss}
-        if "fgp" not in methods and lambda1 is lambda2 is None:
-            del task_settings["fgp"]
+        for task in its_tasks[name] if value is not None else ():
+            task_settings.setdefault(task, {})[name] = value
     with Display() as progress:
         result = evaluation.evaluate(
             data,

@@ -62,7 +62,7 @@ def split(count: int, pool: int, labels: float, permutation: int) -> Split:
     Raises:
         ValueError: fewer than two would be labelled, or fewer than two left for testing.
     """
-    order = np.random.default_rng(permutation).permutation(count)
+    order = permuted(count, permutation)
     share = 0 < labels <= 1
     labelled = int(pool * labels + 1e-9) if share else int(labels) if float(labels).is_integer() else 0
     if not 2 <= labelled <= pool or pool + VALIDATION + 2 > count:
@@ -71,6 +71,11 @@ def split(count: int, pool: int, labels: float, permutation: int) -> Split:
             f"or more, {VALIDATION} for validation, and some for testing"
         )
     return Split(order[:labelled], order[pool : pool + VALIDATION], order[pool + VALIDATION :])
+
+
+def permuted(count: int, number: int) -> Int[ndarray, " count"]:
+    """The permutation of that number of ``count`` architectures."""
+    return np.random.default_rng(number).permutation(count)
 
 
 def default_pool(space: str, count: int) -> int:

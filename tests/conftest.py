@@ -10,6 +10,7 @@ import pytest
 
 import archflow.files
 from archflow.cli import main
+from tests.forgetting import forgetting
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +29,13 @@ def ctrl_c_interrupts():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def forgetful():
+    """What a test plugs in and registers is forgotten after it."""
+    with forgetting():
+        yield
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-import archflow.plugins
 from archflow.cli import main
 from archflow.studies.lines import FILE, read
 from archflow.tables import keep
 from archflow.tables.files import write_table
+from tests.forgetting import forgetting
 from tests.studies import PLUGIN, PRETEXTS, TABLE, TASK_PLUGIN, figures_of
 
 PATIENCE = 600
@@ -33,20 +33,14 @@ RUNS = (len(PRETEXTS) + 1) * 2 * 2
 def home(tmp_path_factory):
     """A folder to work in, with the two plug-ins, and a cache with the table."""
     folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, forgetting():
         patch.setenv("ARCHFLOW_CACHE", str(folder / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.chdir(folder)
         keep(TABLE)
         (folder / "bag.py").write_text(PLUGIN)
         (folder / "edges.py").write_text(TASK_PLUGIN)
-        for module, name in (("archflow.encoders", "_ENCODERS"), ("archflow.pretext.registry", "_TASKS")):
-            patch.setattr(sys.modules[module], name, dict(getattr(sys.modules[module], name)))
-        patch.setattr(archflow.plugins, "_LOADED", [])
-        patch.setattr(sys, "path", list(sys.path))
         yield folder
-    for name in ("bag", "edges"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")

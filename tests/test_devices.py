@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 import torch
 
@@ -19,6 +21,15 @@ class Generators:
 
     def draw(self):
         self.states = {device: (seed, drawn + 1) for device, (seed, drawn) in self.states.items()}
+
+
+def draw_inside(gpus, failing):
+    """Draw where the generators begin at 3, and leave by an error or without one."""
+    with contextlib.suppress(Interrupted), seeded(3):
+        assert gpus.states == {0: (3, 0), 1: (3, 0)}
+        gpus.draw()
+        if failing:
+            raise Interrupted
 
 
 @pytest.fixture
@@ -52,14 +63,7 @@ def test_inside_it_begins_at_the_seed_and_behind_goes_on_as_if_nothing_had_been(
 @pytest.mark.parametrize("failing", [False, True])
 def test_generators_of_gpus_in_use_go_on_too(gpus, failing):
     before = dict(gpus.states)
-    try:
-        with seeded(3):
-            assert gpus.states == {0: (3, 0), 1: (3, 0)}
-            gpus.draw()
-            if failing:
-                raise Interrupted
-    except Interrupted:
-        pass
+    draw_inside(gpus, failing)
     assert gpus.states == before
 
 
@@ -70,14 +74,7 @@ def test_gpus_that_nobody_has_used_are_not_asked(gpus, monkeypatch, failing):
     assert gpus.states == {0: (17, 0), 1: (17, 0)}
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_rng_state", None)
-    try:
-        with seeded(3):
-            assert gpus.states == {0: (3, 0), 1: (3, 0)}
-            gpus.draw()
-            if failing:
-                raise Interrupted
-    except Interrupted:
-        pass
+    draw_inside(gpus, failing)
     assert gpus.states == {0: (17, 0), 1: (17, 0)}
     assert torch.initial_seed() == 17
 

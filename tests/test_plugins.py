@@ -3,19 +3,9 @@ from pathlib import Path
 
 import pytest
 
-import archflow.plugins
 from archflow.plugins import plug_in, plugged_in
 
-
-@pytest.fixture(autouse=True)
-def forgetful(monkeypatch):
-    """What a test plugs in is forgotten after it."""
-    monkeypatch.setattr(archflow.plugins, "_LOADED", [])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("forgetful")
 
 
 @pytest.fixture

@@ -249,16 +249,15 @@ def cost(jobs: Sequence[Job], folder: Path) -> list[dict[str, Any]]:
         cells = job.work.cells if isinstance(job.work, Group) else [job.work]
         place = {axis: getattr(cells[0], axis) for axis in AXES[:3] if hasattr(cells[0], axis)}
         row = found.setdefault(tuple(place.values()), {**place, "runs": 0, "done": 0, "pretrainings": 0, "hours": 0.0})
-        left = sum(cell.key not in done for cell in cells)
         row["runs"] += len(cells)
-        row["done"] += len(cells) - left
-        if isinstance(job.work, Group) and left:
-            first = job.work.cells[0]
+        row["done"] += sum(cell.key in done for cell in cells)
+        if isinstance(job.work, Group) and (left := [cell for cell in job.work.cells if cell.key not in done]):
+            first = left[0]
             new = first.task != "none" and not (folder / "encoders" / f"{first.encoder_key}.archflow").exists()
             row["pretrainings"] += new
-            seconds = guess([cell for cell in job.work.cells if cell.key not in done], new)
+            seconds = guess(left, new)
             row["hours"] = None if seconds is None or row["hours"] is None else row["hours"] + seconds / 3600
-        elif left:
+        elif cells[0].key not in done:
             row["hours"] = None
     return list(found.values())
 

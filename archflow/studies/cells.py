@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock
+from jaxtyping import Int
+from numpy import ndarray
 
 from archflow.encoders import load_encoder, save_encoder
 from archflow.encoders.base import Encoder
@@ -20,24 +22,24 @@ from archflow.evaluate import (
     Split,
     default_pool,
     new_encoder,
+    permuted,
     pretrain_task,
     proxy_column,
     split,
     tested,
     versions,
 )
+from archflow.graphs import ArchBatch
 from archflow.pretrain import fingerprint
 from archflow.progress import Progress, silent
+from archflow.spaces import Space
 from archflow.studies.lines import append, read
 from archflow.tables import Table, table
 
-AXES = ("space", "encoder", "pretext", "labels", "share", "seed", "split")
-"""What a grid varies; a line of results has each of them."""
-
 
 @dataclass(frozen=True)
-class Cell:
-    """One run: an encoder, pre-trained or not, fine-tuned on the labels of a split and tested on the rest.
+class Place:
+    """A place in a grid.
 
     Attributes:
         space: name of the space.
@@ -47,6 +49,26 @@ class Cell:
         share: how much of the space is pre-trained on, or "pool", the training pool of the split.
         seed: fixes the first weights, the draw and all orders.
         split: number of the permutation.
+    """
+
+    space: str
+    encoder: str
+    pretext: str
+    labels: float
+    share: float | Literal["pool"]
+    seed: int
+    split: int
+
+
+AXES = tuple(axis.name for axis in fields(Place))
+"""What a grid varies; a line of results has each of them."""
+
+
+@dataclass(frozen=True)
+class Cell(Place):
+    """One run: an encoder, pre-trained or not, fine-tuned on the labels of a split and tested on the rest.
+
+    Attributes:
         table: name of the table with the accuracies.
         data: digest of its architectures and accuracies.
         encoder_settings: keyword arguments of the encoder.
@@ -57,13 +79,6 @@ class Cell:
         fine_tuning: keyword arguments of :class:`archflow.Ranker`.
     """
 
-    space: str
-    encoder: str
-    pretext: str
-    labels: float
-    share: float | Literal["pool"]
-    seed: int
-    split: int
     table: str
     data: str
     encoder_settings: dict[str, Any] = field(default_factory=dict)
@@ -146,7 +161,7 @@ def guess(cells: Sequence[Cell], pretraining: bool) -> float | None:
     if rate is None:
         return None
     known = known_table(first.table)
-    pool = default_pool(first.space, int((~np.isnan(known[known.default])).sum()))
+    pool = _pool(known)
     learned = pretraining * first.pretraining["epochs"] * len(_pretrained_on(known, first))
     for cell in cells:
         labelled = cell.labels * pool if cell.labels <= 1 else cell.labels
@@ -171,12 +186,17 @@ def fingerprint_of(name: str, space: str) -> str:
 
 def the_split(known: Table, labels: float, number: int) -> Split:
     """A split of the architectures whose accuracy is known, as in :func:`archflow.evaluate.evaluate`."""
-    rows = np.flatnonzero(~np.isnan(known[known.default]))
-    return Split(*(rows[part] for part in _positions(known, len(rows), labels, number)))
+    rows = _labelled(known)
+    return Split(*(rows[part] for part in split(len(rows), _pool(known), labels, number)))
 
 
-def _positions(known: Table, count: int, labels: float, number: int) -> Split:
-    return split(count, default_pool(known.space.name, count), labels, number)
+def _labelled(known: Table) -> Int[ndarray, " labelled"]:
+    """The architectures whose accuracy is known."""
+    return np.flatnonzero(~np.isnan(known[known.default]))
+
+
+def _pool(known: Table) -> int:
+    return default_pool(known.space.name, len(_labelled(known)))
 
 
 def _encoder(first: Cell, known: Table, file: Path, device: str, progress: Progress) -> tuple[Encoder, float]:
@@ -213,14 +233,12 @@ def _encoder(first: Cell, known: Table, file: Path, device: str, progress: Progr
     return model, outcome.seconds
 
 
-def _pretrained_on(known: Table, cell: Cell) -> np.ndarray:
+def _pretrained_on(known: Table, cell: Cell) -> Int[ndarray, " learned"]:
     """Which architectures of the table the encoder learns from, in rising order."""
     if cell.share == "pool":
-        count = int((~np.isnan(known[known.default])).sum())
-        order = np.random.default_rng(cell.split).permutation(count)[: default_pool(known.space.name, count)]
-        return np.sort(np.flatnonzero(~np.isnan(known[known.default]))[order])
-    count = round(cell.share * len(known))
-    return np.sort(np.random.default_rng(cell.seed).permutation(len(known))[:count])
+        rows = _labelled(known)
+        return np.sort(rows[permuted(len(rows), cell.split)[: _pool(known)]])
+    return np.sort(permuted(len(known), cell.seed)[: round(cell.share * len(known))])
 
 
 def _line(cell: Cell, found: dict[str, Any], pretrain_seconds: float) -> dict[str, Any]:
@@ -239,6 +257,11 @@ def _line(cell: Cell, found: dict[str, Any], pretrain_seconds: float) -> dict[st
 def digest(settings: dict[str, Any]) -> str:
     """Sixteen hexadecimal digits that stand for settings, whatever their order."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def all_or_some(space: Space, most: int, seed: int) -> ArchBatch:
+    """All architectures of a space, or so many at random where there are more, or nobody has counted them."""
+    return space.enumerate() if (space.size or most + 1) <= most else space.sample(most, seed)
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from archflow.encoders import encoders
 from archflow.pretext.registry import tasks
-from archflow.studies.cells import Cell
+from archflow.studies.cells import Cell, Place
 
 PRETEXTS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
@@ -47,26 +47,21 @@ class Budget:
         epochs: of pre-training.
         sizes: for an encoder's name its settings; those of others are its own defaults.
         tuning: for a space's name the settings of fine-tuning; those of others are the ranker's own defaults.
+        wide: spaces for which ResGatedGCN and GIN are 256 wide, unless ``sizes`` has them.
     """
 
     epochs: int
     sizes: dict[str, dict[str, Any]]
     tuning: dict[str, dict[str, Any]]
+    wide: Sequence[str] = ()
 
 
-_CAPPED = {"epochs": 200, "max_pairs": 128}
+_TUNING = {"nasbench101": {"epochs": 200, "max_pairs": 128}, "darts": {"epochs": 300, "max_pairs": 128}}
 BUDGETS = {
-    "published": Budget(200, {}, {"nasbench101": _CAPPED, "darts": {"epochs": 300, "max_pairs": 128}}),
-    "two-cores": Budget(
-        20,
-        {"flowerformer": {"hidden": 32, "layers": 3, "heads": 4}},
-        {"nasbench101": _CAPPED, "darts": {"epochs": 300, "max_pairs": 128}},
-    ),
+    "published": Budget(200, {}, _TUNING, wide=("nasbench101", "darts")),
+    "two-cores": Budget(20, {"flowerformer": {"hidden": 32, "layers": 3, "heads": 4}}, _TUNING),
 }
 """METHOD's settings, and some that two cores can afford."""
-
-_WIDE = ("nasbench101", "darts")
-"""Spaces for which ResGatedGCN is published with a width of 256, not 128."""
 
 
 @dataclass(frozen=True)
@@ -175,24 +170,16 @@ PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class Point:
-    """A place in a grid: a :class:`Cell` before its table is read."""
-
-    space: str
-    encoder: str
-    pretext: str
-    labels: float
-    share: float | Literal["pool"]
-    seed: int
-    split: int
+class Point(Place):
+    """A place whose table is not read yet."""
 
     def cell(
         self, table: str, data: str, budget: Budget, epochs: int | None = None, finetune_epochs: int | None = None
     ) -> Cell:
         """With what the values mean in a budget, and with other epochs than the budget's, where they are given."""
         task, task_settings = PRETEXTS.get(self.pretext, (self.pretext, {}))
-        wide = {"hidden": 256} if self.encoder in ("resgatedgcn", "gin") and self.space in _WIDE else {}
-        size = budget.sizes.get(self.encoder, wide if budget is BUDGETS["published"] else {})
+        wide = self.encoder in ("resgatedgcn", "gin") and self.space in budget.wide
+        size = budget.sizes.get(self.encoder, {"hidden": 256} if wide else {})
         return Cell(
             **vars(self),
             table=table,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ def append(folder: Path, line: dict[str, Any]) -> None:
         file.write(strict_json(line).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def by_space(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The lines of each space, in the order in which they come."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        found.setdefault(line["space"], []).append(line)
+    return found
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from archflow.files import write_atomically
 from archflow.studies.grids import Study
-from archflow.studies.tables import FIGURES, Row, rows
+from archflow.studies.tables import Row, rows
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, which colour-blind people can tell apart."""
@@ -43,8 +43,8 @@ def draw(study: Study, lines: Sequence[dict[str, Any]]) -> Figure:
     panels = figure.subplots(len(spaces), 2, squeeze=False)
     for across, space in zip(panels, spaces, strict=True):
         its = [row for row in found if row.names["space"] == space]
-        for panel, name in zip(across, ("tau", "p_at_1"), strict=True):
-            panel.set_title(f"{space}: {'Kendall’s τ' if name == 'tau' else FIGURES[name]} ×100", fontsize=10)
+        for panel, (name, title) in zip(across, {"tau": "Kendall’s τ", "p_at_1": "P@1%"}.items(), strict=True):
+            panel.set_title(f"{space}: {title} ×100", fontsize=10)
             if study.x:
                 _over(panel, study.x, its, name)
             else:

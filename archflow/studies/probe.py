@@ -15,7 +15,9 @@ from archflow.flow import FlowDraw, flow_surrogate
 from archflow.pretext.fgp import mlp, standardised
 from archflow.pretext.nodes import inner_operations
 from archflow.spaces import space as make_space
-from archflow.studies.cells import digest
+from archflow.studies.cells import all_or_some, digest
+from archflow.studies.lines import by_space
+from archflow.studies.tables import spread
 
 MOST, HIDDEN, STEPS, BATCH = 20_000, 128, 3000, 256
 
@@ -47,7 +49,7 @@ class ProbeCell:
         architectures, all operations at once. Operations that all architectures or none have are left out.
         """
         space, device = make_space(self.space), resolve_device(self.device)
-        archs = space.enumerate() if (space.size or MOST + 1) <= MOST else space.sample(MOST, self.seed)
+        archs = all_or_some(space, MOST, self.seed)
         k, std = space.flow_defaults
         s = standardised(flow_surrogate(archs, FlowDraw.sample(len(space.vocabulary), k, std, self.seed)).float())
         holds = np.zeros((len(archs), len(space.vocabulary)), bool)
@@ -82,20 +84,12 @@ class ProbeCell:
 def probe_table(lines: Iterable[dict[str, Any]]) -> str:
     """A Markdown table: for each space and operation the mean over draws, beside always saying what is more common."""
     rows = ["| space | operation | right, % | more common answer, % |", "| --- | --- | ---: | ---: |"]
-    by_space: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        by_space.setdefault(line["space"], []).append(line)
-    for space, its in by_space.items():
+    for space, its in by_space(lines).items():
         for name in its[0]["operations"]:
             right = np.array([line["operations"][name] for line in its])
             blind = np.array([line["more_common"][name] for line in its])
-            rows.append(f"| {space} | {name} | {_percent(right)} | {100 * blind.mean():.1f} |")
-        means = np.array([line["accuracy"] for line in its])
+            rows.append(f"| {space} | {name} | {spread(100 * right)} | {100 * blind.mean():.1f} |")
+        means = spread(100 * np.array([line["accuracy"] for line in its]))
         blind = np.array([np.mean(list(line["more_common"].values())) for line in its])
-        rows.append(f"| {space} | **mean** (published: over 92) | **{_percent(means)}** | {100 * blind.mean():.1f} |")
+        rows.append(f"| {space} | **mean** (published: over 92) | **{means}** | {100 * blind.mean():.1f} |")
     return "\n".join(rows) + "\n"
-
-
-def _percent(values: np.ndarray) -> str:
-    spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{100 * values.mean():.1f}{spread}"

@@ -14,7 +14,8 @@ from archflow.devices import resolve_device
 from archflow.encoders import encode
 from archflow.evaluate import new_encoder
 from archflow.spaces import space as make_space
-from archflow.studies.cells import digest
+from archflow.studies.cells import all_or_some, digest
+from archflow.studies.lines import by_space
 
 ROUNDS, MOST = 3, 20_000
 
@@ -43,7 +44,7 @@ class SpeedCell:
     def figures(self) -> dict[str, Any]:
         """Seconds for all architectures, the median of some rounds, with one thread on the CPU."""
         space = make_space(self.space)
-        archs = space.enumerate() if (space.size or MOST + 1) <= MOST else space.sample(MOST, self.seed)
+        archs = all_or_some(space, MOST, self.seed)
         device = resolve_device(self.device)
         model = new_encoder(self.encoder, archs.vocabulary, self.seed, {}).to(device)
         model.prepare(archs)
@@ -61,10 +62,7 @@ class SpeedCell:
 def speed_table(lines: Iterable[dict[str, Any]]) -> str:
     """A Markdown table: for each space the encoders, the fastest first, and how many times as long each takes."""
     rows = ["| space | encoder | architectures/s | times the fastest |", "| --- | --- | ---: | ---: |"]
-    by_space: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        by_space.setdefault(line["space"], []).append(line)
-    for space, its in by_space.items():
+    for space, its in by_space(lines).items():
         rates = sorted(((line["architectures"] / line["seconds"], line["encoder"]) for line in its), reverse=True)
         rows += [f"| {space} | {encoder} | {rate:,.0f} | {rates[0][0] / rate:.1f} |" for rate, encoder in rates]
     return "\n".join(rows) + "\n"

@@ -12,7 +12,6 @@ from scipy.stats import wilcoxon
 from archflow.studies.grids import PUBLISHED, Published
 
 ROW_AXES = ("space", "encoder", "pretext", "labels", "share")
-FIGURES = {"tau": "τ", "p_at_1": "P@1%", "p_at_5": "P@5%"}
 
 
 class Row(NamedTuple):

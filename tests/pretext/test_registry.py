@@ -1,4 +1,3 @@
-import sys
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,12 +18,6 @@ from archflow.spaces.nasbench201 import NASBench201
 SPACE = NASBench201()
 ARCHS = SPACE.sample(20)
 PROXY = np.stack([SPACE.parameters(ARCHS), np.arange(20)], axis=1).astype(float)
-
-
-@pytest.fixture
-def forgetful(monkeypatch):
-    module = sys.modules["archflow.pretext.registry"]
-    monkeypatch.setattr(module, "_TASKS", dict(module._TASKS))
 
 
 def make(name, proxy=PROXY, seed=3, **settings):

@@ -1,11 +1,7 @@
 """What the tests of several studies ask for."""
 
-import sys
-
 import pytest
 
-import archflow.plugins
-import archflow.pretext.registry
 from archflow.studies import grids
 from archflow.studies.grids import Budget
 from archflow.tables import keep
@@ -23,16 +19,3 @@ def home(tmp_path_factory):
         keep(TABLE)
         keep(made_up_table("less", 100))
         yield
-
-
-@pytest.fixture
-def forgetful(monkeypatch):
-    """What a test plugs in and registers is forgotten after it."""
-    for module, name in (("archflow.encoders", "_ENCODERS"), ("archflow.pretext.registry", "_TASKS")):
-        monkeypatch.setattr(sys.modules[module], name, dict(getattr(sys.modules[module], name)))
-    monkeypatch.setattr(archflow.plugins, "_LOADED", [])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
