@@ -28,6 +28,7 @@ from archflow.graphs import ArchBatch
 _ENCODERS: dict[str, type[Encoder]] = {
     each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)
 }
+_OWN = frozenset(_ENCODERS)
 
 
 def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:
@@ -50,7 +51,13 @@ def encoders() -> list[str]:
 
 
 def register_encoder(kind: type[Encoder]) -> None:
-    """Make ``encoder(kind.name, …)`` know an encoder that is not archflow's own."""
+    """Make ``encoder(kind.name, …)`` know an encoder that is not archflow's own.
+
+    Raises:
+        ValueError: archflow has an encoder of that name.
+    """
+    if kind.name in _OWN:
+        raise ValueError(f"archflow has an encoder '{kind.name}' of its own; call yours otherwise")
     _ENCODERS[kind.name] = kind
 
 

@@ -26,6 +26,7 @@ _TASKS: dict[str, type[Any]] = {
     "gmae": GMAE,
     "graphcl": GraphCL,
 }
+_OWN = frozenset(_TASKS)
 
 
 def tasks() -> list[str]:
@@ -42,12 +43,15 @@ def register_task(name: str, kind: type[Any]) -> None:
             (archs, proxies); if it has a field "draw", the draws of the flow surrogate.
 
     Raises:
-        ValueError: ``kind`` is no dataclass, or the name is "none", which stands for no task.
+        ValueError: ``kind`` is no dataclass, or the name is that of a task of archflow's own or "none", which stands
+            for no task.
     """
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise ValueError(f"the task {name} must be a dataclass, whose fields are its settings, not {kind!r}")
     if name == "none":
         raise ValueError("no task can be called none, which stands for no pre-training")
+    if name in _OWN:
+        raise ValueError(f"archflow has a task '{name}' of its own; call yours otherwise")
     _TASKS[name] = kind
 
 

@@ -110,6 +110,7 @@ _SPACES: dict[str, Callable[[], Space]] = {
     "nasbench-nlp": NASBenchNLP,
     "nasbench-asr": NASBenchASR,
 }
+_OWN = frozenset(_SPACES)
 
 
 def space(name: str) -> Space:
@@ -129,5 +130,11 @@ def spaces() -> list[str]:
 
 
 def register_space(name: str, make: Callable[[], Space]) -> None:
-    """Make ``space(name)`` return ``make()``, for a space that is not archflow's own."""
+    """Make ``space(name)`` return ``make()``, for a space that is not archflow's own.
+
+    Raises:
+        ValueError: archflow has a space of that name.
+    """
+    if name in _OWN:
+        raise ValueError(f"archflow has a space '{name}' of its own; call yours otherwise")
     _SPACES[name] = make

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from archflow.devices import resolve_device
 from archflow.encoders import encoders
@@ -56,10 +56,10 @@ class Outcome:
     """What a study holds now.
 
     Attributes:
-        lines: its runs that are done.
-        runs: how many there are in its grid.
+        lines: those of the runs that were asked for that are done.
+        runs: how many were asked for.
         failures: what could not be run.
-        table: Markdown, made of the lines.
+        table: Markdown, made of all lines of the study, whichever runs were asked for.
         files: what was written.
     """
 
@@ -90,11 +90,12 @@ def reproduce(
     """Make the runs of a study that are not done yet, then its table and its plots.
 
     What fails is reported, and the rest goes on. A run that was killed goes on where it was, by the same call; the same
-    call twice at once does the work once.
+    call twice at once shares the work.
 
     Args:
         name: one of :func:`studies`.
-        only: pairs of an axis and a value; of each axis that is named, only the named values.
+        only: pairs of an axis and a value; of each axis that is named, only the named values are run. The table and the
+            plots show all that is done of the study with these settings.
         add: pairs of an axis ("space", "encoder" or "pretext") and a value that the study has not.
         budget: name of one of ``BUDGETS``.
         epochs: of pre-training; the budget's if None.
@@ -116,9 +117,9 @@ def reproduce(
     if processes < 1:
         raise ValueError(f"processes must be at least 1, not {processes}")
     folder = Path(out)
-    jobs, cells, failures = plan(
+    planned = partial(
+        plan,
         name,
-        only=only,
         add=add,
         budget=budget,
         epochs=epochs,
@@ -129,19 +130,25 @@ def reproduce(
         device=device,
         folder=folder,
     )
+    jobs, cells, failures = planned(only=only)
+    whole = planned(only=())[1] if only else cells
     require_writable(folder / "results.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
-    keys = {cell.key: None for cell in cells}
-    done = _count(folder, keys)
-    progress("runs", done, len(cells))
-    alone = partial(_run, progress=progress) if processes == 1 else _run
-    for job, ended in in_processes(alone, jobs, 1 if name == "speed" else processes):
-        failures += [_failure(job.what, ended)] if isinstance(ended, Exception) else ended
-        progress("runs", _count(folder, keys), len(cells))
-    order = {key: number for number, key in enumerate(keys)}
-    lines = sorted((line for line in read(folder) if line["key"] in order), key=lambda line: order[line["key"]])
-    table, files = present(name, lines, folder) if lines else ("", [])
-    return Outcome(lines, len(cells), failures, table, files)
+    keys = {cell.key for cell in cells}
+    progress("runs", _count(folder, keys), len(cells))
+    count = 1 if name == "speed" else processes
+    for wait in (False, True):  # what another command is at work on comes last
+        work, its, jobs = partial(_run, wait=wait, progress=progress if count == 1 else silent), jobs, []
+        for job, ended in in_processes(work, its, count) if its else ():
+            if isinstance(ended, Timeout):
+                jobs.append(job)
+                continue
+            failures += [_failure(job.what, ended)] if isinstance(ended, Exception) else ended
+            progress("runs", _count(folder, keys), len(cells))
+    found = {line["key"]: line for line in read(folder)}
+    done = [found[key] for key in dict.fromkeys(cell.key for cell in whole) if key in found]
+    table, files = present(name, done, folder) if done else ("", [])
+    return Outcome([line for line in done if line["key"] in keys], len(cells), failures, table, files)
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ def plan(
 
 
 def present(name: str, lines: Sequence[dict[str, Any]], folder: Path) -> tuple[str, list[Path]]:
-    """A study's table and, for those that rank, its plots, from lines alone; returns the table and the files."""
+    """A study's table and its plots, from lines alone; returns the table and the files."""
     special: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
         **{"operation-probe": probe_table, "speed": speed_table, "draws": draws_table}
     }
@@ -223,16 +230,15 @@ def present(name: str, lines: Sequence[dict[str, Any]], folder: Path) -> tuple[s
     stem = folder / name
     files = [stem.with_name(f"{name}.md")]
     write_atomically(files[0], table)
-    if name in STUDIES:
-        try:
-            from archflow.studies.plots import save, write_page
-        except ModuleNotFoundError as error:
-            if error.name != "matplotlib":
-                raise
-            return f"{table}\nFor plots: pip install 'archflow[plots]'\n", files
-        files += save(STUDIES[name], lines, stem)
-        files.append(stem.with_name(f"{name}.html"))
-        write_page(files[-1], f"{name}: {STUDIES[name].about}", table, files[-2].read_text())
+    try:
+        from archflow.studies.plots import save, write_page
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        return f"{table}\nFor plots: pip install 'archflow[plots]'\n", files
+    files += save(name, lines, stem)
+    files.append(stem.with_name(f"{name}.html"))
+    write_page(files[-1], f"{name}: {studies()[name]}", table, files[-2].read_text())
     return table, files
 
 
@@ -262,11 +268,11 @@ def cost(jobs: Sequence[Job], folder: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _run(job: Job, progress: Progress = silent) -> list[Failure]:
+def _run(job: Job, wait: bool, progress: Progress) -> list[Failure]:
     plug_in(job.plugins)
     if isinstance(job.work, Group):
-        return [_failure(_what(vars(cell)), error) for cell, error in run_group(job.work, progress)]
-    with FileLock(job.folder / f"{job.work.key}.lock"):
+        return [_failure(_what(vars(cell)), error) for cell, error in run_group(job.work, wait, progress)]
+    with FileLock(job.folder / f"{job.work.key}.lock", blocking=wait):
         if job.work.key not in {line["key"] for line in read(job.folder)}:
             found = job.work.figures()
             append(job.folder, {**vars(job.work), **found, "versions": versions(), "key": job.work.key})
@@ -315,5 +321,5 @@ def _what(settings: dict[str, Any], without: Sequence[str] = ()) -> str:
     return ",".join(f"{axis}={settings[axis]}" for axis in AXES if axis in settings and axis not in without)
 
 
-def _count(folder: Path, keys: dict[str, None]) -> int:
+def _count(folder: Path, keys: set[str]) -> int:
     return sum(line["key"] in keys for line in read(folder))

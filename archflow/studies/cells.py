@@ -118,19 +118,27 @@ class Group:
     device: str
 
 
-def run_group(group: Group, progress: Progress = silent) -> list[tuple[Cell, Exception]]:
+def run_group(group: Group, wait: bool, progress: Progress = silent) -> list[tuple[Cell, Exception]]:
     """Pre-train an encoder unless that is done, then make the runs that are not done yet, each to a line.
 
-    The same group at work elsewhere is waited for. A pre-training that was killed goes on from its last checkpoint.
+    A pre-training that was killed goes on from its last checkpoint.
+
+    Args:
+        group: the runs.
+        wait: for the same group if another process is at work on it.
+        progress: told how many of the runs are done.
 
     Returns:
         The runs that failed, and why; the others are made all the same.
+
+    Raises:
+        filelock.Timeout: another process is at work on the group, and is not waited for.
     """
     failed: list[tuple[Cell, Exception]] = []
     first = group.cells[0]
     encoders = group.folder / "encoders"
     encoders.mkdir(parents=True, exist_ok=True)
-    with FileLock(encoders / f"{first.encoder_key}.lock"):  # a process that dies lets go of it
+    with FileLock(encoders / f"{first.encoder_key}.lock", blocking=wait):  # a process that dies lets go of it
         done = {line["key"] for line in read(group.folder)}
         todo = [cell for cell in group.cells if cell.key not in done]
         if not todo:

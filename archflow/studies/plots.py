@@ -1,4 +1,4 @@
-"""The studies that rank as figures: PNG and SVG files, and one HTML page with the table."""
+"""The studies as figures: PNG and SVG files, and one HTML page with the table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from archflow.files import write_atomically
-from archflow.studies.grids import Study
+from archflow.studies.grids import STUDIES, Study
+from archflow.studies.lines import by_space
+from archflow.studies.speed import fastest_first
 from archflow.studies.tables import Row, rows
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,32 +32,28 @@ td, th { padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left
 """
 
 
-def draw(study: Study, lines: Sequence[dict[str, Any]]) -> Figure:
-    """A panel for each space and figure: over the study's axis x if it has one, else a point with its spread a row.
+def draw(name: str, lines: Sequence[dict[str, Any]]) -> Figure:
+    """The figure of the study of that name, a row of panels for each space.
 
+    A study that ranks has a panel for each figure: over its axis x if it has one, else a point with its spread a row.
     Whiskers are sample standard deviations; a ring is what was published.
     """
-    found = rows(lines)
-    spaces = list(dict.fromkeys(row.names["space"] for row in found))
-    tallest = max(sum(row.names["space"] == space for row in found) for space in spaces)
-    height = 3.2 if study.x else 1.3 + 0.3 * tallest
-    figure = Figure(figsize=(10, height * len(spaces)), layout="constrained")
-    panels = figure.subplots(len(spaces), 2, squeeze=False)
-    for across, space in zip(panels, spaces, strict=True):
-        its = [row for row in found if row.names["space"] == space]
-        for panel, (name, title) in zip(across, {"tau": "Kendall’s τ", "p_at_1": "P@1%"}.items(), strict=True):
-            panel.set_title(f"{space}: {title} ×100", fontsize=10)
-            if study.x:
-                _over(panel, study.x, its, name)
-            else:
-                _beside(panel, its, name)
-            panel.grid(alpha=0.3)
+    if name in STUDIES:
+        return _ranking(STUDIES[name], lines)
+    fill = {"operation-probe": _told, "speed": _taken}[name]
+    by_name = by_space(lines)
+    figure = Figure(figsize=(10, 3 * len(by_name)), layout="constrained")
+    for (panel,), (space, its) in zip(figure.subplots(len(by_name), 1, squeeze=False), by_name.items(), strict=True):
+        panel.set_title(space, fontsize=10)
+        fill(panel, its)
+        panel.invert_yaxis()
+        panel.grid(alpha=0.3)
     return figure
 
 
-def save(study: Study, lines: Sequence[dict[str, Any]], stem: Path) -> list[Path]:
-    """Write ``stem`` with the endings .png and .svg; returns the files."""
-    figure = draw(study, lines)
+def save(name: str, lines: Sequence[dict[str, Any]], stem: Path) -> list[Path]:
+    """Write the figure of a study to ``stem`` with the endings .png and .svg; returns the files."""
+    figure = draw(name, lines)
     FigureCanvasAgg(figure)
     files = []
     with matplotlib.rc_context({"svg.hashsalt": "archflow", "svg.fonttype": "none"}):
@@ -86,6 +84,25 @@ def write_page(path: Path, title: str, table: str, drawing: str) -> None:
 
 def _cell(text: str) -> str:
     return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
+
+
+def _ranking(study: Study, lines: Sequence[dict[str, Any]]) -> Figure:
+    found = rows(lines)
+    spaces = list(dict.fromkeys(row.names["space"] for row in found))
+    tallest = max(sum(row.names["space"] == space for row in found) for space in spaces)
+    height = 3.2 if study.x else 1.3 + 0.3 * tallest
+    figure = Figure(figsize=(10, height * len(spaces)), layout="constrained")
+    panels = figure.subplots(len(spaces), 2, squeeze=False)
+    for across, space in zip(panels, spaces, strict=True):
+        its = [row for row in found if row.names["space"] == space]
+        for panel, (name, title) in zip(across, {"tau": "Kendall’s τ", "p_at_1": "P@1%"}.items(), strict=True):
+            panel.set_title(f"{space}: {title} ×100", fontsize=10)
+            if study.x:
+                _over(panel, study.x, its, name)
+            else:
+                _beside(panel, its, name)
+            panel.grid(alpha=0.3)
+    return figure
 
 
 def _over(panel: Any, axis: str, its: list[Row], name: str) -> None:
@@ -128,3 +145,23 @@ def _published(row: Row, figure: str) -> float | None:
 
 def _deviation(row: Row, name: str) -> float:
     return float(row.values(name).std(ddof=1)) if len(row.lines) > 1 else np.nan
+
+
+def _told(panel: Any, its: list[dict[str, Any]]) -> None:
+    names = list(its[0]["operations"])
+    for place, name in enumerate(names):
+        right = 100 * np.array([line["operations"][name] for line in its])
+        blind = 100 * np.mean([line["more_common"][name] for line in its])
+        whisker = right.std(ddof=1) if len(right) > 1 else np.nan
+        panel.errorbar(right.mean(), place, xerr=whisker, marker="o", capsize=3, color=COLOURS[0])
+        panel.plot(blind, place, marker="x", color=COLOURS[1])
+    panel.set_yticks(range(len(names)), names, fontsize=8)
+    panel.set_xlabel("right, %; a cross: always the more common answer")
+
+
+def _taken(panel: Any, its: list[dict[str, Any]]) -> None:
+    names, rates = zip(*fastest_first(its), strict=True)
+    panel.barh(range(len(names)), rates, color=COLOURS[0])
+    panel.set_xscale("log")
+    panel.set_yticks(range(len(names)), names, fontsize=8)
+    panel.set_xlabel("architectures/s")

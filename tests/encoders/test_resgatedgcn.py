@@ -244,6 +244,12 @@ def test_a_registered_encoder_is_known(monkeypatch):
     assert isinstance(encoder("mine", VOCABULARY, hidden=4), Mine)
 
 
+def test_an_encoder_of_archflows_own_is_not_replaced():
+    with pytest.raises(ValueError, match=r"^archflow has an encoder 'resgatedgcn' of its own; call yours otherwise$"):
+        register_encoder(type("Mine", (ResGatedGCN,), {}))
+    assert type(encoder("resgatedgcn", VOCABULARY)) is ResGatedGCN
+
+
 def test_an_unknown_encoder():
     with pytest.raises(ValueError, match=r"unknown encoder 'resnet'; known encoders: .*resgatedgcn"):
         encoder("resnet", VOCABULARY)

@@ -155,8 +155,9 @@ class NoDataclass:
         ("mine", NoDataclass, "the task mine must be a dataclass"),
         ("mine", Bare(), "the task mine must be a dataclass"),
         ("none", Bare, "no task can be called none"),
+        ("fgp", Bare, "archflow has a task 'fgp' of its own; call yours otherwise$"),
     ],
-    ids=["no dataclass", "no class", "none"],
+    ids=["no dataclass", "no class", "none", "archflow's own"],
 )
 def test_what_cannot_be_registered(forgetful, name, kind, reason):
     with pytest.raises(ValueError, match=f"^{reason}"):

@@ -33,6 +33,12 @@ def test_the_names_are_those_of_the_spaces():
     assert [space.name for space in SPACES] == archflow.spaces()
 
 
+def test_a_space_of_archflows_own_is_not_replaced():
+    with pytest.raises(ValueError, match=r"^archflow has a space 'darts' of its own; call yours otherwise$"):
+        archflow.register_space("darts", lambda: archflow.space("nasbench201"))
+    assert archflow.space("darts").name == "darts"
+
+
 @pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
 def test_enumerate_lists_every_network_once(space):
     archs = space.enumerate()

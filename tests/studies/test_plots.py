@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from archflow.studies import present
-from archflow.studies.grids import STUDIES
 from archflow.studies.plots import COLOURS, draw
+from archflow.studies.probe import probe_table
+from archflow.studies.speed import speed_table
 from archflow.studies.tables import ranking_table
 from tests.studies import PRETEXTS, line
 
@@ -16,6 +17,20 @@ TABLE1 = [
     for space in ("nasbench101", "nasbench201")
     for place, pretext in enumerate(PRETEXTS)
     for seed in range(3)
+]
+PROBED = [
+    {
+        "space": space,
+        "accuracy": right,
+        "operations": {"a": right - 0.1, "b": right + 0.1},
+        "more_common": {"a": 0.6, "b": 0.7},
+    }
+    for space in ("nasbench101", "nasbench201")
+    for right in (0.8, 0.9)
+]
+TIMED = [
+    {"space": "nasbench201", "encoder": name, "architectures": 100, "seconds": seconds}
+    for name, seconds in (("slow", 10.0), ("fast", 0.1))
 ]
 RATIOS = [
     line(f"{pretext}{labels}{seed}", pretext=pretext, labels=labels, seed=seed, tau=tau + labels + seed / 50)
@@ -37,7 +52,7 @@ def rings(panel):
 
 
 def test_a_curve_over_labels_with_rings_for_what_was_published():
-    tau, p_at_1 = draw(STUDIES["label-ratio"], RATIOS).axes
+    tau, p_at_1 = draw("label-ratio", RATIOS).axes
     found = curves(tau)
     assert list(found) == ["resgatedgcn, none", "resgatedgcn, fgp"]
     assert found["resgatedgcn, fgp"] == [*(pytest.approx((1, 52)), pytest.approx((5, 56)), pytest.approx((10, 61)))]
@@ -53,13 +68,13 @@ def test_more_curves_than_colours_and_several_encoders():
         for number in range(len(COLOURS))
         for labels in (0.01, 0.1)
     ]
-    found = curves(draw(STUDIES["label-ratio"], lines).axes[0])
+    found = curves(draw("label-ratio", lines).axes[0])
     assert len(found) == 2 * len(COLOURS)
     assert all([x for x, _ in points] == [1, 10] for points in found.values())
 
 
 def test_a_row_for_each_with_its_deviation():
-    panels = draw(STUDIES["table1"], TABLE1).axes
+    panels = draw("table1", TABLE1).axes
     assert [panel.get_title().split(":")[0] for panel in panels] == 2 * ["nasbench101"] + 2 * ["nasbench201"]
     labels = [label.get_text() for label in panels[0].get_yticklabels()]
     assert labels == [f"resgatedgcn, {pretext}" for pretext in PRETEXTS]
@@ -68,6 +83,27 @@ def test_a_row_for_each_with_its_deviation():
     assert fgp.lines[0].get_xdata()[0] == pytest.approx(52)
     (low, _), (high, _) = fgp.lines[2][0].get_segments()[0]
     assert high - low == pytest.approx(4)  # twice the sample deviation of 50, 52, 54
+
+
+def test_what_a_probe_tells_beside_the_more_common_answer():
+    panels = draw("operation-probe", PROBED).axes
+    assert [panel.get_title() for panel in panels] == ["nasbench101", "nasbench201"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["a", "b"]
+    points = [container.lines[0].get_data() for container in panels[0].containers]
+    assert [(x[0], y[0]) for x, y in points] == [pytest.approx((75, 0)), pytest.approx((95, 1))]
+    crosses = [each for each in panels[0].lines if each.get_marker() == "x"]
+    assert [(each.get_xdata()[0], each.get_ydata()[0]) for each in crosses] == [
+        pytest.approx((60, 0)),
+        pytest.approx((70, 1)),
+    ]
+
+
+def test_a_bar_for_each_encoder_the_fastest_on_top():
+    (panel,) = draw("speed", TIMED).axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["fast", "slow"]
+    assert [bar.get_width() for bar in panel.patches] == [1000, 10]
+    low, high = panel.get_ylim()
+    assert low > high
 
 
 class Cells(HTMLParser):
@@ -92,14 +128,18 @@ class Cells(HTMLParser):
         self.text.append(data)
 
 
-@pytest.mark.parametrize(("name", "lines"), [("draws", TABLE1[:18]), ("label-ratio", RATIOS)])
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("draws", TABLE1[:18]), ("label-ratio", RATIOS), ("operation-probe", PROBED), ("speed", TIMED)],
+)
 def test_a_table_and_figures_are_made_from_lines_alone(tmp_path, name, lines):
     table, files = present(name, lines, tmp_path)
     assert [file.name for file in files] == [f"{name}.{ending}" for ending in ("md", "png", "svg", "html")]
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in files}
     markdown, png, svg, page = (file.read_bytes() for file in files)
     assert markdown.decode() == table
-    assert table.startswith(ranking_table(lines))
+    make = {"operation-probe": probe_table, "speed": speed_table}.get(name, ranking_table)
+    assert table.startswith(make(lines))
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert min(struct.unpack(">II", png[16:24])) > 300
     assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
@@ -107,9 +147,10 @@ def test_a_table_and_figures_are_made_from_lines_alone(tmp_path, name, lines):
     parser.feed(page.decode())
     assert parser.open == []
     assert parser.links == []
+    text = "".join(parser.text)
     for cell in re.findall(r"[^|\n]+", table):
         if not set(cell) <= set("-: "):
-            assert cell.strip().strip("*") in parser.text
+            assert cell.strip().replace("**", "") in text
     assert svg.decode()[svg.decode().index("<svg") :] in page.decode()
     again = tmp_path / "again"
     assert present(name, lines, again)[0] == table

@@ -2,11 +2,13 @@ import json
 import os
 import re
 import signal
+import threading
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import archflow
 from archflow.encoders.mlp import MLP
@@ -38,7 +40,7 @@ def planned(name, folder="nowhere", only=(("space", "nasbench201"),), **changes)
 def without_plots(monkeypatch):
     """Figures take longer than all else here; the study ``label_ratio`` has them."""
 
-    def save(study, lines, stem):
+    def save(name, lines, stem):
         files = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
         for file in files:
             file.write_text("<svg></svg>")
@@ -145,6 +147,15 @@ def test_files_beside_the_lines(label_ratio):
     assert not list((folder / "encoders").glob("*.partial"))
 
 
+def test_the_table_shows_all_that_is_done_whichever_runs_were_asked_for(label_ratio, tmp_path):
+    whole, folder, _, _ = label_ratio
+    (tmp_path / FILE).write_bytes((folder / FILE).read_bytes())
+    outcome = redo("label-ratio", tmp_path, [("pretext", "none"), ("labels", "0.05")])
+    assert [(each["pretext"], each["labels"]) for each in outcome.lines] == [("none", 0.05)] * 2
+    assert (outcome.runs, outcome.failures) == (2, [])
+    assert outcome.table == whole.table == (tmp_path / "label-ratio.md").read_text()
+
+
 # Each is done once
 
 
@@ -204,6 +215,29 @@ def test_a_file_cut_off_mid_line_loses_that_line_only(label_ratio, tmp_path, spy
     assert 18 - 3 <= len(kept) < 18
     assert figures_of(redo("label-ratio", tmp_path).lines) == figures_of(first.lines)
     assert len((tmp_path / FILE).read_bytes().splitlines()) == 18 + 1  # what was cut off stays, a line of its own
+
+
+@pytest.mark.parametrize("name", ["label-ratio", "operation-probe"])
+def test_what_another_command_is_at_work_on_comes_last(tmp_path, monkeypatch, name):
+    """It is at work until all else is done."""
+    monkeypatch.setattr("archflow.studies.probe.STEPS", 1)
+    jobs, runs, _ = planned(name, tmp_path, seeds=[0, 1], splits=1)
+    work = jobs[0].work
+    its, lock = (work.cells, f"encoders/{work.cells[0].encoder_key}") if name == "label-ratio" else ([work], work.key)
+    (tmp_path / "encoders").mkdir()
+    other = FileLock(tmp_path / f"{lock}.lock", thread_local=False)
+    too_late = threading.Timer(300, other.release)
+
+    def progress(phase, done, _):
+        if phase == "runs" and done == len(runs) - len(its):
+            other.release()
+
+    other.acquire()
+    too_late.start()
+    outcome = redo(name, tmp_path, seeds=2, splits=1, progress=progress)
+    too_late.cancel()
+    assert (len(outcome.lines), outcome.failures) == (len(runs), [])
+    assert [each["key"] for each in read(tmp_path)][-len(its) :] == [cell.key for cell in its]
 
 
 @pytest.mark.parametrize("when", [("pre-training", 896), ("fine-tuning", 3)], ids=lambda when: when[0])
@@ -481,7 +515,7 @@ def test_the_probe_beats_the_more_common_answer_on_nasbench201(tmp_path, monkeyp
     monkeypatch.setattr("archflow.studies.probe.STEPS", 400)
     outcome = redo("operation-probe", tmp_path)
     (found,) = outcome.lines
-    assert (found["architectures"], found["space"], found["seed"], len(outcome.files)) == (15_625, "nasbench201", 0, 1)
+    assert (found["architectures"], found["space"], found["seed"], len(outcome.files)) == (15_625, "nasbench201", 0, 4)
     assert found["operations"].keys() == set(SPACE.vocabulary) - {"input", "output"}
     for name, right in found["operations"].items():
         common = found["more_common"][name]
@@ -505,7 +539,7 @@ def test_speed_has_a_line_for_each_encoder(tmp_path, monkeypatch):
         assert each["seconds"] > 0
         assert each["versions"]["torch"]
     assert outcome.table.count("\n") == 2 + len(archflow.encoders())
-    assert [file.name for file in outcome.files] == ["speed.md"]
+    assert [file.name for file in outcome.files] == [f"speed.{ending}" for ending in ("md", "png", "svg", "html")]
 
 
 def test_every_study_says_what_it_asks():
