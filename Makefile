@@ -11,7 +11,7 @@ demo: $(VENV)/demo-is-installed
 	$(BIN)/archflow demo
 
 test: lint types browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(shell nproc) --dist loadfile
 
 lint: $(VENV)/dev-is-installed
 	$(BIN)/ruff check .
