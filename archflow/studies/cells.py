@@ -158,16 +158,16 @@ def run_group(group: Group, wait: bool, progress: Progress = silent) -> list[tup
     return failed
 
 
-RATES = {"resgatedgcn": 9000, "gin": 9000, "digcn": 9000, "mlp": 9000, "transformer": 3000, "flowerformer": 500}
-"""About how many architectures a second each encoder learns from on one thread of a CPU, at about its usual size."""
+RATES = {"resgatedgcn": 9000, "gin": 9000, "digcn": 9000, "mlp": 9000, "transformer": 3000, "flowerformer": 900}
+"""About how many architectures a second each encoder learns from on one thread of a CPU, at its usual size."""
 
 
 def guess(cells: Sequence[Cell], pretraining: bool) -> float | None:
     """About how many seconds runs of one encoder take on one thread; None if the encoder's speed is not known."""
     first = cells[0]
-    rate = RATES.get(first.encoder)
-    if rate is None:
+    if first.encoder not in RATES:
         return None
+    rate = RATES[first.encoder] * _size(first.encoder, {}) / _size(first.encoder, first.encoder_settings)
     known = known_table(first.table)
     pool = _pool(known)
     learned = pretraining * first.pretraining["epochs"] * len(_pretrained_on(known, first))
@@ -175,6 +175,11 @@ def guess(cells: Sequence[Cell], pretraining: bool) -> float | None:
         labelled = cell.labels * pool if cell.labels <= 1 else cell.labels
         learned += 5 * cell.fine_tuning.get("epochs", 500) * (labelled + VALIDATION)  # small batches take longer
     return learned / rate
+
+
+def _size(name: str, settings: dict[str, Any]) -> float:
+    made = new_encoder(name, ("input", "output"), 0, settings).settings
+    return made["hidden"] * made["layers"]
 
 
 def fingerprint_of(name: str, space: str) -> str:

@@ -482,6 +482,9 @@ def test_what_is_left_and_what_it_costs(label_ratio, tmp_path):
         *((6, 0, 0), (6, 0, 1), (6, 0, 1))
     ]
     assert 0 < fresh["none"]["hours"] < fresh["zero-cost"]["hours"] == fresh["fgp"]["hours"]
+    wide = cost(planned("label-ratio", tmp_path, budget="published", epochs=2, finetune_epochs=2)[0], tmp_path)
+    for row in wide:  # 128 × 3 in place of 8 × 2
+        assert row["hours"] == pytest.approx(24 * fresh[row["pretext"]]["hours"])
     assert not list(tmp_path.iterdir())
     long = cost(planned("label-ratio", tmp_path, finetune_epochs=200, epochs=200)[0], tmp_path)
     for row in long:
