@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cache
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -103,7 +104,9 @@ def _until_one_dies(
     at_work: dict[Future[bytes], Task] = {}
     try:
         try:
-            cause = pool.submit(_why_not).result()
+            with _deaf_to_ctrl_c():
+                why_not = pool.submit(_why_not)  # begins all processes
+            cause = why_not.result()
         except BrokenProcessPool:
             raise RuntimeError(
                 "no process can be begun; in a script of yours, call this under if __name__ == '__main__', or with "
@@ -130,11 +133,24 @@ def _until_one_dies(
         lifeline.close()  # else Python would wait, after Ctrl-C, for the tasks that are at work
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """For a moment, and processes that are begun meanwhile for good: Ctrl-C is the first process's to handle."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(work: bytes, lifeline: Connection) -> None:
     """In a new process, which the first process lets go by closing the lifeline, as it does if it is killed."""
     _told.append(work)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 

@@ -245,6 +245,24 @@ def test_children_of_a_process_end_with_it(tmp_path, how):
                 os.kill(pid, signal.SIGKILL)
 
 
+INTERRUPTED_AT_BIRTH = """
+import os, signal
+if __name__ != "__main__":
+    os.kill(os.getpid(), signal.SIGINT)
+from archflow.parallel import in_processes
+
+if __name__ == "__main__":
+    print(list(in_processes(abs, [-1], 2)))
+"""
+
+
+def test_ctrl_c_is_nothing_to_processes_that_are_still_being_begun(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED_AT_BIRTH)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[(-1, 1)]\n", "")
+
+
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("from archflow.parallel import in_processes\nprint(list(in_processes(abs, [-1], 2)))\n")

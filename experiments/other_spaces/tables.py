@@ -2,7 +2,7 @@
 
 FOLDER holds nasbench101.csv.gz, nasbench301.csv.gz, nasbench301_unlabelled.csv.gz and transnas101_micro.csv.gz, numbers
 published with the benchmarks and with NASLib. OUT gets one CSV file a space, its architectures in the space's native
-notation; an accuracy that nobody measured is empty.
+notation; an accuracy or a proxy that nobody measured is empty.
 """
 
 import sys
@@ -22,8 +22,8 @@ def main(folder: Path, out: Path) -> None:
         f"{bits}:{','.join(OPERATIONS[int(digit)] for digit in digits or '')}"
         for bits, digits in cells.select("adjacency", "operations").rows()
     ]
-    accuracy = cells.select(accuracy="val_acc_108ep").with_columns(arch=pl.Series(strings))
-    accuracy.select("arch", "accuracy").write_csv(out / "nasbench101.csv")
+    accuracy = cells.select("zen", accuracy="val_acc_108ep").with_columns(arch=pl.Series(strings))
+    accuracy.select("arch", "accuracy", "zen").write_csv(out / "nasbench101.csv")
 
     known = pl.read_csv(folder / "nasbench301.csv.gz").select("arch_compact", "nwot", accuracy="surrogate_val_accuracy")
     others = pl.read_csv(folder / "nasbench301_unlabelled.csv.gz").select("arch_compact", "nwot")
