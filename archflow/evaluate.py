@@ -355,11 +355,13 @@ def tested(
     ranker.fit(archs[part.labelled], accuracy[part.labelled], (archs[part.validation], accuracy[part.validation]))
     fitted = time.monotonic()
     score = ranker.predict(archs[part.test])
+    taus = np.array(ranker.validation_taus)  # NaN where all scores were equal
+    best = len(taus) - 1 if np.isnan(taus).all() else int(np.nanargmax(taus))
     return {
         **{"labelled": len(part.labelled), "tested": len(part.test)},
         **figures(accuracy[part.test], score),
-        "validation_tau": max(ranker.validation_taus),
-        "best_epoch": int(np.argmax(ranker.validation_taus)) + 1,
+        "validation_tau": float(taus[best]),
+        "best_epoch": best + 1,
         **{"finetune_seconds": fitted - begun, "predict_seconds": time.monotonic() - fitted},
     }
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
+import inspect
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 _LOADED: list[str] = []
 
@@ -15,7 +20,7 @@ def plug_in(files: Sequence[str | Path]) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no Python file, or its name is that of another module.
+        ValueError: it is no Python file, it raises an error, or its name is that of another module.
     """
     for file in files:
         path = Path(file).resolve()
@@ -27,10 +32,30 @@ def plug_in(files: Sequence[str | Path]) -> None:
             raise ValueError(f"{file} is no Python file whose name can be imported, as my_encoder.py can")
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
-        found = getattr(importlib.import_module(path.stem), "__file__", None)
+        try:
+            found = getattr(importlib.import_module(path.stem), "__file__", None)
+        except Exception as error:  # whatever a person's file raises
+            what = f"{type(error).__name__}: {error}{_where(error, path)}"
+            raise ValueError(f"{file} cannot be imported ({what})") from error
         if not found or Path(found).resolve() != path:
             raise ValueError(f"{file} has the name of another module; call it otherwise")
         _LOADED.append(str(path))
+
+
+def _where(error: Exception, path: Path) -> str:
+    """The line of a file at which an error arose; a syntax error says it itself."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def code_of(*kinds: type[Any]) -> str:
+    """A digest of the files in which classes are written; "" where all are archflow's own, or typed in."""
+    files = set()
+    for kind in kinds:
+        if kind.__module__.partition(".")[0] != "archflow":
+            with contextlib.suppress(OSError, TypeError):
+                files.add(inspect.getfile(kind))
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in sorted(files))).hexdigest()[:16] if files else ""
 
 
 def plugged_in() -> tuple[str, ...]:

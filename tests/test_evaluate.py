@@ -14,6 +14,7 @@ import archflow.evaluate as module
 import archflow.files
 from archflow.encoders import save_encoder
 from archflow.evaluate import default_pool, evaluate, figures, proxy_column, split, summarise
+from archflow.evaluate import tested as one_run
 from archflow.ranker import Ranker
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.tables import Table
@@ -277,6 +278,24 @@ def test_a_run_is_what_the_python_face_gives(uninterrupted):
         assert found["best_epoch"] == ranker.validation_taus.index(max(ranker.validation_taus)) + 1
         best, top = np.argsort(-accuracy[part.test])[:8], np.argsort(-score)[:8]
         assert found["p_at_5"] == pytest.approx(len(set(best) & set(top)) / 8)
+
+
+@pytest.mark.parametrize(
+    ("taus", "tau", "epoch"), [([0.1, 0.5, 0.2], 0.5, 2), ([np.nan, 0.2, np.nan], 0.2, 2), ([np.nan] * 3, np.nan, 3)]
+)
+def test_the_best_epoch_where_tau_is_not_always_defined(monkeypatch, taus, tau, epoch):
+    class Fitted(Ranker):
+        def fit(self, *_):
+            self.validation_taus = taus
+
+        def predict(self, archs):
+            return np.arange(len(archs))
+
+    monkeypatch.setattr("archflow.evaluate.Ranker", Fitted)
+    model = archflow.encoder("mlp", SPACE.vocabulary, hidden=4)
+    found = one_run(model, TABLE.archs, TABLE["accuracy"], split(300, 100, 0.2, 1), 0, "cpu", {})
+    assert found["validation_tau"] == pytest.approx(tau, nan_ok=True)
+    assert found["best_epoch"] == epoch
 
 
 def test_progress_counts_runs(tmp_path):

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from archflow.plugins import plug_in, plugged_in
+from archflow.encoders.gin import GIN
+from archflow.plugins import code_of, plug_in, plugged_in
 
 pytestmark = pytest.mark.usefixtures("forgetful")
 
@@ -41,6 +42,20 @@ def test_files_beside_it_hide_no_other_module(folder):
     assert Path(this.__file__) != folder / "this.py"
 
 
+def test_the_code_of_a_class_is_that_of_its_file_and_none_of_archflows_own(folder):
+    def plugged(name, code):
+        (folder / f"{name}.py").write_text(code)
+        plug_in([f"{name}.py"])
+        return sys.modules[name].Mine
+
+    one = plugged("plug_c", "class Mine: pass\n")
+    other = plugged("plug_d", "class Mine: pass\n")
+    third = plugged("plug_e", "class Mine: pass  # and more\n")
+    assert code_of(one) == code_of(one, GIN) == code_of(other) != code_of(third)
+    assert code_of(one, third) == code_of(third, one) != code_of(one)
+    assert code_of() == code_of(GIN) == code_of(type("Typed", (), {"__module__": "nowhere"})) == ""
+
+
 def test_nothing():
     plug_in(())
     assert plugged_in() == ()
@@ -68,10 +83,20 @@ def test_what_cannot_be_plugged_in(folder, name, error, reason):
     assert plugged_in() == ()
 
 
-def test_an_error_in_a_file_is_its_own_and_it_may_be_mended(folder):
-    (folder / "plug_c.py").write_text("raise KeyError('mine')\n")
-    with pytest.raises(KeyError, match="mine"):
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("number = 1\nraise KeyError('mine')", r"KeyError: 'mine', line 2\)$"),
+        ("\nimport no_such_module", r"ModuleNotFoundError: No module named 'no_such_module', line 2\)$"),
+        ("import plug_a\ndef f(:", r"SyntaxError: .*\(plug_c.py, line 2\)\)$"),
+    ],
+    ids=["raised", "import", "syntax"],
+)
+def test_an_error_in_a_file_is_told_with_its_line_and_it_may_be_mended(folder, code, reason):
+    (folder / "plug_c.py").write_text(f"{code}\n")
+    with pytest.raises(ValueError, match=rf"^plug_c\.py cannot be imported \({reason}") as caught:
         plug_in(["plug_a.py", "plug_c.py"])
+    assert "\n" not in str(caught.value)
     assert [Path(each).name for each in plugged_in()] == ["plug_a.py"]
     (folder / "plug_c.py").write_text("number = 12345\n")
     plug_in(["plug_c.py"])

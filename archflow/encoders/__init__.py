@@ -37,12 +37,22 @@ def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:
     Raises:
         ValueError: the name is unknown, or a setting is; the message lists the known ones.
     """
-    if name not in _ENCODERS:
-        raise ValueError(f"unknown encoder '{name}'; known encoders: {', '.join(encoders())}")
+    kind = encoder_kind(name)
     try:
-        return _ENCODERS[name](vocabulary, **settings)
+        return kind(vocabulary, **settings)
     except TypeError as error:
         raise ValueError(f"encoder '{name}': {error}") from None
+
+
+def encoder_kind(name: str) -> type[Encoder]:
+    """The class of the encoders of that name.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
+    if name not in _ENCODERS:
+        raise ValueError(f"unknown encoder '{name}'; known encoders: {', '.join(encoders())}")
+    return _ENCODERS[name]
 
 
 def encoders() -> list[str]:

@@ -77,8 +77,7 @@ def make_task(
     Raises:
         ValueError: the name or a setting is unknown, or the task needs proxies and there are none.
     """
-    require_task(name)
-    kind = _TASKS[name]
+    kind = task_kind(name)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     given: dict[str, Any] = {}
     drawn: dict[str, Any] = {}
@@ -101,10 +100,15 @@ def make_task(
     return task, drawn
 
 
-def require_task(name: str) -> None:
-    """Raise ValueError unless there is such a task."""
+def task_kind(name: str) -> type[Any]:
+    """The class of the task of that name.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
     if name not in _TASKS:
         raise ValueError(f"unknown task '{name}'; known tasks: {', '.join(_TASKS)}")
+    return _TASKS[name]
 
 
 def _draws(operations: int, k: int, std: float, draws: int, draw_seed: int) -> Sequence[FlowDraw]:

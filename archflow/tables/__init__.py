@@ -137,9 +137,14 @@ def table(name: str) -> Table:
 
 
 def tables(space: str = "") -> list[str]:
-    """Names that :func:`table` knows, all or those of a space; those that are not yet added come last."""
+    """Names that :func:`table` knows, all or those of a space.
+
+    First those of packages, then official ones, then a person's own; official ones that are not yet added come last.
+    """
     spaces = {name: its_space for name, (its_space, _) in _IN_PACKAGES.items()}
-    spaces |= dict(_added())
+    added = dict(_added())
+    spaces |= {name: added[name] for name in OFFICIAL if name in added}
+    spaces |= added
     spaces |= {name: official.space for name, official in OFFICIAL.items() if name not in spaces}
     return [name for name, its_space in spaces.items() if space in ("", its_space)]
 

@@ -11,7 +11,7 @@ from archflow.pretext.arch2vec import Arch2Vec
 from archflow.pretext.fgp import FGP
 from archflow.pretext.gmae import GMAE
 from archflow.pretext.graphcl import GraphCL
-from archflow.pretext.registry import make_task, register_task, require_task, tasks
+from archflow.pretext.registry import make_task, register_task, task_kind, tasks
 from archflow.pretext.zero_cost import ZeroCost
 from archflow.spaces.nasbench201 import NASBench201
 
@@ -27,7 +27,7 @@ def make(name, proxy=PROXY, seed=3, **settings):
 def test_names():
     assert tasks() == archflow.tasks() == ["fgp", "zero-cost", "arch2vec", "gmae", "graphcl"]
     for name in tasks():
-        require_task(name)
+        task_kind(name)
 
 
 @pytest.mark.parametrize(

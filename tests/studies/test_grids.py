@@ -16,7 +16,7 @@ CELL = Cell(
 OTHER = {
     **{"space": "darts", "encoder": "mlp", "labels": 0.1, "share": 0.5, "seed": 1, "split": 1},
     **{"table": "u", "data": "e", "encoder_settings": {"hidden": 9}, "task": "zero-cost", "task_settings": {}},
-    **{"proxy": "none", "pretraining": {"epochs": 6}, "fine_tuning": {}},
+    **{"proxy": "none", "pretraining": {"epochs": 6}, "fine_tuning": {}, "code": "of one's own"},
 }
 
 

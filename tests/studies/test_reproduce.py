@@ -13,11 +13,13 @@ from filelock import FileLock
 import archflow
 from archflow.encoders.mlp import MLP
 from archflow.evaluate import evaluate, pretrain_task, proxy_column, split
+from archflow.plugins import plug_in
 from archflow.studies import Failure, cells, cost, plan, reproduce
 from archflow.studies.grids import PRETEXTS, STUDIES
 from archflow.studies.lines import FILE, read
 from archflow.tables import Table, keep
-from tests.studies import SPACE, TABLE, figures_of
+from tests.forgetting import forgetting
+from tests.studies import PLUGIN, SPACE, TABLE, figures_of
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -27,12 +29,16 @@ SMALL = {
 AXES = ("space", "encoder", "pretext", "labels", "share", "seed", "split")
 
 
+def of(name):
+    return {**SMALL, "source": []} if name in ("speed", "operation-probe") else SMALL
+
+
 def redo(name, out, only=(), **changes):
-    return reproduce(name, only=[("space", "nasbench201"), *only], out=out, **{**SMALL, **changes})
+    return reproduce(name, only=[("space", "nasbench201"), *only], out=out, **{**of(name), **changes})
 
 
 def planned(name, folder="nowhere", only=(("space", "nasbench201"),), **changes):
-    settings = {**SMALL, "add": (), "epochs": None, "finetune_epochs": None, "seeds": [0], "folder": folder}
+    settings = {**of(name), "add": (), "epochs": None, "finetune_epochs": None, "seeds": [0], "folder": folder}
     return plan(name, only=only, **{**settings, **changes})
 
 
@@ -154,6 +160,22 @@ def test_the_table_shows_all_that_is_done_whichever_runs_were_asked_for(label_ra
     assert [(each["pretext"], each["labels"]) for each in outcome.lines] == [("none", 0.05)] * 2
     assert (outcome.runs, outcome.failures) == (2, [])
     assert outcome.table == whole.table == (tmp_path / "label-ratio.md").read_text()
+    assert redo("label-ratio", tmp_path, [("pretext", "none")], splits=1).table == whole.table
+    # Where there is no table at hand, what was run on one is shown all the same.
+    other = reproduce("label-ratio", only=[("space", "darts")], out=tmp_path, **{**SMALL, "source": []})
+    assert (other.lines, len(other.failures), other.table) == ([], 1, whole.table)
+
+
+def test_no_table_is_made_of_runs_with_other_settings(label_ratio, tmp_path):
+    _, folder, _, _ = label_ratio
+    (tmp_path / FILE).write_bytes((folder / FILE).read_bytes())
+    only, plain = [("pretext", "none"), ("labels", "0.1")], {"splits": 1}
+    for changes in ({"finetune_epochs": 1}, {"source": [("nasbench201", "less")]}):
+        outcome = redo("label-ratio", tmp_path, only, **plain, **changes)
+        assert outcome.table.count("\n") == 2 + 1
+        assert "| nasbench201 | resgatedgcn | none | 1 |" in outcome.table
+    longer = redo("label-ratio", tmp_path, only, **plain, epochs=9)  # which nothing without pre-training depends on
+    assert longer.table.count("\n") == 2 + 3
 
 
 # Each is done once
@@ -170,7 +192,7 @@ def test_an_encoder_is_pre_trained_once_for_all_label_ratios_and_studies(label_r
     assert len(redo("table1", tmp_path, [("encoder", "resgatedgcn"), ("pretext", "fgp")]).lines) == 2
     redo("pool-only", tmp_path, [("pretext", "none")])
     redo("ablation", tmp_path, [("pretext", "fgp")])
-    redo("pretrain-ratio", tmp_path, [("share", "1.0")])
+    redo("pretrain-ratio", tmp_path, [("share", "1")])
     assert spy.calls == []
     assert (tmp_path / FILE).read_bytes() == before
 
@@ -297,6 +319,10 @@ def test_a_share_of_the_space(tmp_path, spy):
     keys = [set(SPACE.keys(archs).tolist()) for _, _, _, archs, _, _ in spy.calls]
     assert keys[0] < keys[2]
     assert keys[0] != keys[1]
+    for number, learned in enumerate(keys[:2]):  # it has nothing to do with any split
+        for rows in split(640, 321, 0.1, number):
+            assert len(learned & set(SPACE.keys(TABLE.archs[rows]).tolist())) < 0.5 * len(rows)
+        assert learned & set(SPACE.keys(TABLE.archs[split(640, 321, 0.1, number).test]).tolist())
 
 
 def test_architectures_without_an_accuracy(tmp_path, spy):
@@ -339,7 +365,37 @@ def test_every_pretext_of_every_study_runs(tmp_path):
     assert len({each["tau"] for each in read(tmp_path)}) > 1
 
 
+def test_a_file_of_ones_own_that_changed_makes_new_runs(tmp_path, monkeypatch, forgetful):
+    def run():
+        with forgetting():
+            plug_in([tmp_path / "its_bag.py"])
+            return redo("label-ratio", tmp_path, [("encoder", "bag"), ("labels", "0.1")], add=[("encoder", "bag")])
+
+    (tmp_path / "its_bag.py").write_text(PLUGIN)
+    first = run()
+    assert run().lines == first.lines
+    (tmp_path / "its_bag.py").write_text(PLUGIN.replace("hidden=8", "hidden=9"))
+    second = run()
+    assert not {each["key"] for each in first.lines} & {each["key"] for each in second.lines}
+    assert second.table.count("\n") == first.table.count("\n") == 2 + 3
+    assert all(f"| {pretext} | 2 |" in second.table for pretext in ("none", "zero-cost", "fgp"))
+
+
 # What fails is told, and the rest goes on
+
+
+def test_a_table_that_is_added_anew_while_the_work_goes_on(tmp_path):
+    keep(Table("moving", SPACE, TABLE.archs, {"a": TABLE["accuracy"]}, "a"))
+
+    def progress(phase, done, _):
+        if (phase, done) == ("runs", 0):
+            keep(Table("moving", SPACE, TABLE.archs, {"a": -TABLE["accuracy"]}, "a"))
+            cells.known_table.cache_clear()
+
+    source = [("nasbench201", "moving")]
+    outcome = redo("label-ratio", tmp_path, [("pretext", "none")], source=source, progress=progress)
+    assert outcome.lines == []
+    assert [each.why for each in outcome.failures] == ["the table moving was added anew since this began; begin again"]
 
 
 def test_a_run_that_fails_stops_no_other(tmp_path):
@@ -439,8 +495,15 @@ def test_a_table_that_is_added_anew_is_read_anew(home):
         ("table1", {"only": [("encoder", "nope")]}, "^the study has no encoder 'nope'; it has: flowerformer, gin, res"),
         ("speed", {"only": [("pretext", "fgp")]}, "^unknown axis 'pretext'; known: space, encoder, seed, device"),
         ("speed", {"only": [("encoder", "nope")]}, "^the study has no encoder 'nope'; it has: digcn, .*transformer"),
-        ("table1", {"add": [("labels", "0.5")]}, "^nothing can be added to the axis 'labels', only to space, enc"),
+        ("table1", {"add": [("labels", "0.5")]}, "^nothing can be added to the axis 'labels', only to space or enc"),
         ("table1", {"add": [("space", "nope")]}, "^unknown space 'nope'; known spaces: "),
+        ("speed", {"add": [("encoder", "gin")]}, "^nothing can be added to the axis 'encoder', only to space$"),
+        ("speed", {"source": [("nasbench201", "tiny")]}, "^the study speed reads no table, so none can be named$"),
+        (
+            "pool-only",
+            {"only": [("pretext", "none"), ("share", "pool")]},
+            "^the study has no run with .*pretext=none, share=pool$",
+        ),
         ("speed", {"add": [("space", "nope")]}, "^unknown space 'nope'; known spaces: "),
         ("table1", {"add": [("encoder", "nope")]}, "^unknown encoder 'nope'; known: digcn"),
         ("table1", {"add": [("pretext", "nope")]}, "^unknown pretext 'nope'; known: none, graphcl"),

@@ -106,10 +106,12 @@ def test_whether_draws_differ():
 def test_draws_that_say_nothing_have_no_p():
     lines = [*runs("fgp-draw-0", [0.5, 0.6]), *runs("fgp-draw-1", [0.5, 0.6]), *runs("fgp-draw-2", [0.5])]
     lines += [line("x", pretext="fgp-draw-3", seed=9)]
+    lines += runs("fgp-draw-4", [None, 0.5])
     found = {row["draws"]: (row["runs"], row["p"]) for row in parsed(draws_table(lines).split("\n\n")[1])}
     assert found["fgp-draw-0, fgp-draw-1"] == ("2", "")
     assert found["fgp-draw-0, fgp-draw-2"] == ("1", "")
     assert found["fgp-draw-0, fgp-draw-3"] == ("0", "")
+    assert found["fgp-draw-0, fgp-draw-4"] == ("1", "")  # where a τ is not defined it is left out
 
 
 def test_the_fastest_comes_first():
@@ -120,7 +122,12 @@ def test_the_fastest_comes_first():
     found = parsed(speed_table(lines))
     assert [row["encoder"] for row in found] == ["fast", "middle", "slow"]
     assert [row["architectures/s"] for row in found] == ["1,000", "100", "10"]
-    assert [row["times the fastest"] for row in found] == ["1.0", "10.0", "100.0"]
+    assert {row["× ResGatedGCN’s time"] for row in found} == {""}
+    mark = {"space": "s", "encoder": "resgatedgcn", "architectures": 100, "seconds": 0.5}
+    away = {"space": "t", "encoder": "flowerformer", "architectures": 100, "seconds": 9.0}
+    found = parsed(speed_table([*lines, mark, away]))
+    assert [row["× ResGatedGCN’s time"] for row in found] == ["0.2", "1.0", "2.0", "20.0", ""]
+    assert [row["published"] for row in found] == ["", "", "", "", "up to 57, on a GPU"]
 
 
 def test_the_probe_beside_the_more_common_answer():

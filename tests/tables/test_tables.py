@@ -197,7 +197,7 @@ def test_names_that_are_not_allowed(cache, name):
     assert sorted(cache.parent.rglob("*")) == before
 
 
-def test_the_tables_of_packages_then_those_added_then_those_that_can_be(cache):
+def test_the_tables_of_packages_then_official_ones_then_ones_own_then_those_that_can_be_added(cache):
     assert tables() == [*PACKAGED, *OFFICIAL]
     assert tables("nasbench-nlp") == ["nasbench-nlp"]
     assert tables("nasbench201") == ["nasbench201/analog", "nasbench201/proxies", "nasbench201/nats", "nasbench201/hw"]
@@ -205,9 +205,9 @@ def test_the_tables_of_packages_then_those_added_then_those_that_can_be(cache):
     for name in ("z", "a/b", "nasbench201/hw"):
         keep(replace(MINE, name=name))
     rest = [name for name in OFFICIAL if name != "nasbench201/hw"]
-    assert tables() == [*PACKAGED, "a/b", "nasbench201/hw", "z", *rest]
+    assert tables() == [*PACKAGED, "nasbench201/hw", "a/b", "z", *rest]
     ours = ["nasbench201/analog", "nasbench201/proxies"]
-    assert tables("nasbench201") == [*ours, "a/b", "nasbench201/hw", "z", "nasbench201/nats"]
+    assert tables("nasbench201") == [*ours, "nasbench201/hw", "a/b", "z", "nasbench201/nats"]
     assert tables("darts") == ["darts/nasbench301"]
 
 
