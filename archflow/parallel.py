@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -98,6 +98,10 @@ def _until_one_dies(
     work: bytes, tasks: Iterator[Task], processes: int
 ) -> Generator[tuple[Task, Result | Exception], None, list[Task]]:
     """Returns the tasks that were at work, or waited to be, when a process died; none if all ended."""
+    first = list(islice(tasks, 1))
+    if not first:  # for which no process need be begun
+        return []
+    tasks = chain(first, tasks)
     spawn = multiprocessing.get_context("spawn")  # a forked process would inherit PyTorch's threads, but not run them
     theirs, lifeline = spawn.Pipe(duplex=False)
     pool = ProcessPoolExecutor(processes, spawn, initializer=_begin, initargs=(work, theirs))

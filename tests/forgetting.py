@@ -1,6 +1,7 @@
 """What is plugged in and registered here is forgotten behind."""
 
 import contextlib
+import copy
 import importlib
 import os
 import sys
@@ -14,7 +15,7 @@ def forgetting():
     with pytest.MonkeyPatch.context() as patch:
         for module, name in (("archflow.encoders", "_ENCODERS"), ("archflow.pretext.registry", "_TASKS")):
             found = importlib.import_module(module)
-            patch.setattr(found, name, dict(getattr(found, name)))
+            patch.setattr(found, name, copy.copy(getattr(found, name)))
         patch.setattr("archflow.plugins._LOADED", [])
         patch.setattr(sys, "path", list(sys.path))
         yield

@@ -24,11 +24,11 @@ from archflow.encoders.resgatedgcn import ResGatedGCN
 from archflow.encoders.transformer import Transformer
 from archflow.files import load_tensors, save_tensors
 from archflow.graphs import ArchBatch
+from archflow.registry import Registry
 
-_ENCODERS: dict[str, type[Encoder]] = {
-    each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)
-}
-_OWN = frozenset(_ENCODERS)
+_ENCODERS: Registry[type[Encoder]] = Registry(
+    "encoder", {each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)}
+)
 
 
 def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:
@@ -50,9 +50,7 @@ def encoder_kind(name: str) -> type[Encoder]:
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
     """
-    if name not in _ENCODERS:
-        raise ValueError(f"unknown encoder '{name}'; known encoders: {', '.join(encoders())}")
-    return _ENCODERS[name]
+    return _ENCODERS.find(name, encoders())
 
 
 def encoders() -> list[str]:
@@ -66,9 +64,7 @@ def register_encoder(kind: type[Encoder]) -> None:
     Raises:
         ValueError: archflow has an encoder of that name.
     """
-    if kind.name in _OWN:
-        raise ValueError(f"archflow has an encoder '{kind.name}' of its own; call yours otherwise")
-    _ENCODERS[kind.name] = kind
+    _ENCODERS.register(kind.name, kind)
 
 
 def describe(model: Encoder) -> dict[str, Any]:

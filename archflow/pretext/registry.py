@@ -17,16 +17,12 @@ from archflow.pretext.fgp import FGP
 from archflow.pretext.gmae import GMAE
 from archflow.pretext.graphcl import GraphCL
 from archflow.pretext.zero_cost import ZeroCost
+from archflow.registry import Registry
 from archflow.spaces import Space
 
-_TASKS: dict[str, type[Any]] = {
-    "fgp": FGP,
-    "zero-cost": ZeroCost,
-    "arch2vec": Arch2Vec,
-    "gmae": GMAE,
-    "graphcl": GraphCL,
-}
-_OWN = frozenset(_TASKS)
+_TASKS: Registry[type[Any]] = Registry(
+    "task", {"fgp": FGP, "zero-cost": ZeroCost, "arch2vec": Arch2Vec, "gmae": GMAE, "graphcl": GraphCL}
+)
 
 
 def tasks() -> list[str]:
@@ -50,9 +46,7 @@ def register_task(name: str, kind: type[Any]) -> None:
         raise ValueError(f"the task {name} must be a dataclass, whose fields are its settings, not {kind!r}")
     if name == "none":
         raise ValueError("no task can be called none, which stands for no pre-training")
-    if name in _OWN:
-        raise ValueError(f"archflow has a task '{name}' of its own; call yours otherwise")
-    _TASKS[name] = kind
+    _TASKS.register(name, kind)
 
 
 def make_task(
@@ -106,9 +100,7 @@ def task_kind(name: str) -> type[Any]:
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
     """
-    if name not in _TASKS:
-        raise ValueError(f"unknown task '{name}'; known tasks: {', '.join(_TASKS)}")
-    return _TASKS[name]
+    return _TASKS.find(name, tasks())
 
 
 def _draws(operations: int, k: int, std: float, draws: int, draw_seed: int) -> Sequence[FlowDraw]:

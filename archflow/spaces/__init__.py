@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
+from archflow.registry import Registry
 from archflow.spaces.darts import DARTS
 from archflow.spaces.nasbench101 import NASBench101
 from archflow.spaces.nasbench201 import NASBench201
@@ -98,19 +99,21 @@ class Space(Protocol):
         ...
 
 
-_SPACES: dict[str, Callable[[], Space]] = {
-    "nasbench101": NASBench101,
-    "nasbench201": NASBench201,
-    "darts": DARTS,
-    "transnas101-micro": TransNASMicro,
-    "transnas101-macro": TransNASMacro,
-    "nasbench-macro": NASBenchMacro,
-    "nasbench-graph": NASBenchGraph,
-    "nasbench-graph-proteins": NASBenchGraph.proteins,
-    "nasbench-nlp": NASBenchNLP,
-    "nasbench-asr": NASBenchASR,
-}
-_OWN = frozenset(_SPACES)
+_SPACES: Registry[Callable[[], Space]] = Registry(
+    "space",
+    {
+        "nasbench101": NASBench101,
+        "nasbench201": NASBench201,
+        "darts": DARTS,
+        "transnas101-micro": TransNASMicro,
+        "transnas101-macro": TransNASMacro,
+        "nasbench-macro": NASBenchMacro,
+        "nasbench-graph": NASBenchGraph,
+        "nasbench-graph-proteins": NASBenchGraph.proteins,
+        "nasbench-nlp": NASBenchNLP,
+        "nasbench-asr": NASBenchASR,
+    },
+)
 
 
 def space(name: str) -> Space:
@@ -119,9 +122,7 @@ def space(name: str) -> Space:
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
     """
-    if name not in _SPACES:
-        raise ValueError(f"unknown space '{name}'; known spaces: {', '.join(spaces())}")
-    return _SPACES[name]()
+    return _SPACES.find(name, spaces())()
 
 
 def spaces() -> list[str]:
@@ -135,6 +136,4 @@ def register_space(name: str, make: Callable[[], Space]) -> None:
     Raises:
         ValueError: archflow has a space of that name.
     """
-    if name in _OWN:
-        raise ValueError(f"archflow has a space '{name}' of its own; call yours otherwise")
-    _SPACES[name] = make
+    _SPACES.register(name, make)

@@ -28,7 +28,7 @@ from archflow.studies.grids import BUDGETS, STUDIES, Point, points
 from archflow.studies.lines import append, read
 from archflow.studies.probe import ProbeCell, probe_table
 from archflow.studies.speed import SpeedCell, speed_table
-from archflow.studies.tables import draws_table, ranking_table
+from archflow.studies.tables import draws_table, ranking_table, row_of
 from archflow.tables import tables
 
 OTHERS = {
@@ -140,7 +140,7 @@ def reproduce(
     count = 1 if name == "speed" else processes
     for wait in (False, True):  # what another command is at work on comes last
         work, its, jobs = partial(_run, wait=wait, progress=progress if count == 1 else silent), jobs, []
-        for job, ended in in_processes(work, its, count) if its else ():
+        for job, ended in in_processes(work, its, count):
             if isinstance(ended, Timeout):
                 jobs.append(job)
                 continue
@@ -304,11 +304,9 @@ def _lines_of(
         its = [line for line in lines if axes <= line.keys() and (name != "speed" or line["device"] == device)]
         its = [line for line in its if kind(**{axis: line[axis] for axis in axes}).key == line["key"]]
         return sorted(its, key=lambda line: (line["space"], line.get("encoder", ""), line["seed"]))
-    place_of = {
-        (point.space, point.encoder, point.pretext, point.labels, point.share): number
-        for number, point in enumerate(points(STUDIES[name], added, [0], 1))
-    }
-    lines = [line for line in lines if tuple(line.get(axis) for axis in AXES[:5]) in place_of]
+    its_rows = (row_of(vars(point)) for point in points(STUDIES[name], added, [0], 1))
+    place_of = {row: number for number, row in enumerate(its_rows)}
+    lines = [line for line in lines if line.keys() >= set(AXES) and row_of(line) in place_of]
     source = {line["space"]: (line["settings"]["table"], line["settings"]["data"]) for line in lines}
     source |= {cell.space: (cell.table, cell.data) for cell in cells if isinstance(cell, Cell)}
     found = []
@@ -316,7 +314,7 @@ def _lines_of(
         point = Point(**{axis: line[axis] for axis in AXES})
         cell = point.cell(*source[point.space], BUDGETS[budget], epochs, finetune_epochs)
         if cell.key == line["key"]:
-            found.append((place_of[tuple(line[axis] for axis in AXES[:5])], point.seed, point.split, line))
+            found.append((place_of[row_of(line)], point.seed, point.split, line))
     return [line for *_, line in sorted(found, key=lambda each: each[:3])]
 
 
@@ -357,7 +355,7 @@ def _chosen(places: list[Any], only: Sequence[tuple[str, str]]) -> list[Any]:
 
 
 def _is(value: Any, text: str) -> bool:
-    return text in (str(value), f"{value:g}" if isinstance(value, float) else str(value))
+    return text == str(value) or (isinstance(value, float) and text == f"{value:g}")
 
 
 def _source(space: str, source: Sequence[tuple[str, str]]) -> str:

@@ -41,9 +41,9 @@ def draw(name: str, lines: Sequence[dict[str, Any]]) -> Figure:
     if name in STUDIES:
         return _ranking(STUDIES[name], lines)
     fill = {"operation-probe": _told, "speed": _taken}[name]
-    by_name = by_space(lines)
-    figure = Figure(figsize=(10, 3 * len(by_name)), layout="constrained")
-    for (panel,), (space, its) in zip(figure.subplots(len(by_name), 1, squeeze=False), by_name.items(), strict=True):
+    spaces = by_space(lines)
+    figure = Figure(figsize=(10, 3 * len(spaces)), layout="constrained")
+    for (panel,), (space, its) in zip(figure.subplots(len(spaces), 1, squeeze=False), spaces.items(), strict=True):
         panel.set_title(space, fontsize=10)
         fill(panel, its)
         panel.invert_yaxis()
@@ -112,7 +112,7 @@ def _over(panel: Any, axis: str, its: list[Row], name: str) -> None:
     for number, ((encoder, pretext), line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         x = [100 * row.names[axis] for row in line]
-        y, spread = [row.mean(name) for row in line], [_deviation(row, name) for row in line]
+        y, spread = [row.mean(name) for row in line], [_deviation(row.values(name)) for row in line]
         panel.errorbar(x, y, spread, marker="o", capsize=3, label=f"{encoder}, {pretext}", color=colour)
         for place, row in zip(x, line, strict=True):
             _ring(panel, place, _published(row, name), colour)
@@ -125,7 +125,7 @@ def _beside(panel: Any, its: list[Row], name: str) -> None:
     encoders = list(dict.fromkeys(row.names["encoder"] for row in its))
     for place, row in enumerate(its):
         colour = COLOURS[encoders.index(row.names["encoder"]) % len(COLOURS)]
-        panel.errorbar(row.mean(name), place, xerr=_deviation(row, name), marker="o", capsize=3, color=colour)
+        panel.errorbar(row.mean(name), place, xerr=_deviation(row.values(name)), marker="o", capsize=3, color=colour)
         _ring(panel, _published(row, name), place, colour)
         share = f", {row.names['share']}" if row.names["share"] != 1 else ""
         labels.append(f"{row.names['encoder']}, {row.names['pretext']}{share}")
@@ -143,8 +143,8 @@ def _published(row: Row, figure: str) -> float | None:
     return given
 
 
-def _deviation(row: Row, name: str) -> float:
-    return float(row.values(name).std(ddof=1)) if len(row.lines) > 1 else np.nan
+def _deviation(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else np.nan
 
 
 def _told(panel: Any, its: list[dict[str, Any]]) -> None:
@@ -152,8 +152,7 @@ def _told(panel: Any, its: list[dict[str, Any]]) -> None:
     for place, name in enumerate(names):
         right = 100 * np.array([line["operations"][name] for line in its])
         blind = 100 * np.mean([line["more_common"][name] for line in its])
-        whisker = right.std(ddof=1) if len(right) > 1 else np.nan
-        panel.errorbar(right.mean(), place, xerr=whisker, marker="o", capsize=3, color=COLOURS[0])
+        panel.errorbar(right.mean(), place, xerr=_deviation(right), marker="o", capsize=3, color=COLOURS[0])
         panel.plot(blind, place, marker="x", color=COLOURS[1])
     panel.set_yticks(range(len(names)), names, fontsize=8)
     panel.set_xlabel("right, %; a cross: always the more common answer")

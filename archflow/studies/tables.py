@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -36,11 +36,16 @@ class Row(NamedTuple):
         return float(self.values(figure).mean())
 
 
+def row_of(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Its place on each of ``ROW_AXES``."""
+    return tuple(line[axis] for axis in ROW_AXES)
+
+
 def rows(lines: Iterable[dict[str, Any]]) -> list[Row]:
     """Lines grouped by all axes but seed and split, in the order in which they first come."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for line in lines:
-        groups.setdefault(tuple(line[axis] for axis in ROW_AXES), []).append(line)
+        groups.setdefault(row_of(line), []).append(line)
     return [
         Row(
             dict(zip(ROW_AXES, place, strict=True)),

@@ -1,3 +1,4 @@
+import copy
 import functools
 import importlib
 import json
@@ -275,7 +276,7 @@ def register(monkeypatch):
     """Make known for one test a space called "mine" whose networks are built that way."""
     for module, known in (("archflow.spaces", "_SPACES"), ("archflow.networks", "_FAMILIES")):
         found = importlib.import_module(module)
-        monkeypatch.setattr(found, known, {**getattr(found, known)})
+        monkeypatch.setattr(found, known, copy.copy(getattr(found, known)))
 
     def register(build):
         archflow.register_space("mine", Mine)

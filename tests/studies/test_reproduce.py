@@ -14,7 +14,7 @@ import archflow
 from archflow.encoders.mlp import MLP
 from archflow.evaluate import evaluate, pretrain_task, proxy_column, split
 from archflow.plugins import plug_in
-from archflow.studies import Failure, cells, cost, plan, reproduce
+from archflow.studies import OTHERS, Failure, cells, cost, plan, reproduce
 from archflow.studies.grids import PRETEXTS, STUDIES
 from archflow.studies.lines import FILE, read
 from archflow.tables import Table, keep
@@ -30,7 +30,7 @@ AXES = ("space", "encoder", "pretext", "labels", "share", "seed", "split")
 
 
 def of(name):
-    return {**SMALL, "source": []} if name in ("speed", "operation-probe") else SMALL
+    return {**SMALL, "source": []} if name in OTHERS else SMALL
 
 
 def redo(name, out, only=(), **changes):
