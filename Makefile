@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: demo test lint types browser bench clean
+.PHONY: demo test lint types browser bench fuzz clean
 
 demo: $(VENV)/demo-is-installed
 	$(BIN)/archflow demo
@@ -30,6 +30,10 @@ browser:
 
 bench: $(VENV)/dev-is-installed
 	$(BIN)/python -m bench
+
+# Long runs of what the tests try briefly.
+fuzz: $(VENV)/dev-is-installed
+	$(BIN)/python tests/fuzz_unpickle.py --cases 100000
 
 $(VENV)/demo-is-installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

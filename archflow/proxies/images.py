@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.unpickle import NUMPY, restricted_load
+from archflow.unpickle import restricted_load
 
 SYNTHETIC = ("natural", "white")
 """Kinds of synthetic images: Gaussian with the spectrum of natural images, or with independent pixels."""
@@ -106,7 +106,7 @@ def _binary(path: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray, "
 
 
 def _pickled(path: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray, " images"]]:
-    found = restricted_load(path, NUMPY, encoding="latin1")  # Python 2 wrote them
+    found = restricted_load(path, encoding="latin1")  # Python 2 wrote them
     try:
         entries = {name.decode() if isinstance(name, bytes) else name: value for name, value in found.items()}
         pixels, labels = np.asarray(entries["data"]), np.asarray(entries["labels"])

@@ -6,8 +6,6 @@ analogue in-memory hardware. All accuracies are percentages.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from archflow.spaces.nasbench201 import OPERATIONS, NASBench201
@@ -23,13 +21,6 @@ _ACCURACIES = ("baseline", "ptq", "qat", "noisy", "analog")
 _DRIFTS = tuple(f"{kind}_drift_{seconds}" for kind in ("baseline", "analog") for seconds in (60, 3600, 86400, 2592000))
 
 
-class _Record:
-    """Stands in for the package's own classes: unpickling fills in attributes, and nothing else happens."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
 def read() -> Table:
     """All 15,625 cells in the order of ``NASBench201.enumerate()``; ``baseline_accuracy`` is the default column.
 
@@ -41,20 +32,20 @@ def read() -> Table:
     """
     path = file_in_package("analognasbench", "data.anb", "analog-nasbench")
     names = ("Architecture", "DriftMeasurement")
-    records = restricted_load(path, {("analognasbench.data", name): _Record for name in names})
+    records = restricted_load(path, records=[("analognasbench.data", name) for name in names])
     space = NASBench201()
     try:
         coded = np.array(list(records), dtype=np.int64)
         columns = {
-            f"{name}_accuracy": np.array([getattr(record, f"{name}_accuracy") for record in records.values()], float)
+            f"{name}_accuracy": np.array([record[f"{name}_accuracy"] for record in records.values()], float)
             for name in _ACCURACIES
         }
         for name in _DRIFTS:
-            columns[name] = np.array([getattr(record, name).value for record in records.values()], float)
-            columns[f"{name}_std"] = np.array([getattr(record, name).uncertainty for record in records.values()], float)
+            columns[name] = np.array([record[name]["value"] for record in records.values()], float)
+            columns[f"{name}_std"] = np.array([record[name]["uncertainty"] for record in records.values()], float)
         cells = np.array([OPERATIONS.index(name) for name in _ITS_OPERATIONS])[coded]
         cells = cells[:, [_ITS_EDGES.index(edge) for edge in _OUR_EDGES]]
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the analog-nasbench table: {error}") from None
     if len(cells) != space.size or len(np.unique(cells, axis=0)) != space.size:
         raise ValueError(f"{path} is not the analog-nasbench table: it must hold each of {space.size:,} cells once")

@@ -18,7 +18,7 @@ from numpy import ndarray
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.tables import Table
-from archflow.unpickle import NUMPY, restricted_load
+from archflow.unpickle import restricted_load
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 MEASURES = (
@@ -47,7 +47,7 @@ def read(path: Path, progress: Progress = silent) -> Table:
     """
     space = NASBench201()
     progress("reading", 0, space.size)
-    content = restricted_load(path, NUMPY)
+    content = restricted_load(path)
     columns: dict[str, Float[ndarray, " archs"]] = {}
     try:
         by_dataset = {dataset: content["nasbench201"][dataset] for dataset in DATASETS}

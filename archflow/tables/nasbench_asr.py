@@ -30,7 +30,7 @@ from archflow.graphs import Graph
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench_asr import OPERATIONS, NASBenchASR
 from archflow.tables import Table
-from archflow.unpickle import NUMPY, restricted_load
+from archflow.unpickle import restricted_load
 
 
 def read(path: Path, progress: Progress = silent) -> Table:
@@ -85,14 +85,14 @@ def read(path: Path, progress: Progress = silent) -> Table:
 def _read_file(file: Path) -> dict[str, Float[ndarray, " archs"]]:
     """The columns of one file, for all cells of the space."""
     with open(file, "rb") as opened:
-        header = restricted_load(file, NUMPY, opened)
+        header = restricted_load(file, opened)
         try:
             names = _names(header)
         except KeyError as error:
             raise ValueError(f"{file} is not a file of NAS-Bench-ASR: its header lacks {error}") from None
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is not a file of NAS-Bench-ASR: {error}") from None
-        records = restricted_load(file, NUMPY, opened)
+        records = restricted_load(file, opened)
     row = _rows()
     read = np.zeros(len(row), dtype=bool)
     try:

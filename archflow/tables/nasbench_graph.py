@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import gc
 import re
-import struct
 import zipfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from archflow.spaces.nasbench_graph import NASBenchGraph
 from archflow.tables import Table
 from archflow.tables.archives import ZIP_ERRORS
 from archflow.tables.packages import file_in_package
-from archflow.unpickle import NUMPY, restricted_load
+from archflow.unpickle import restricted_load
 
 DATASETS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
 MEASURES = ("valid_perf", "perf", "latency", "para")
@@ -37,32 +35,6 @@ LAST = ("train_perf_last", "valid_perf_last", "perf_last", "train_loss_last", "v
 """What the full benchmark knows of the last epoch, in its order."""
 
 _FULL = re.compile(rf"({'|'.join(DATASETS)})[012]\.bench")
-
-
-class _Float64:
-    """Stands in for ``numpy.dtype``, of which the files hold one: little-endian float64."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        if code != "f8":
-            raise TypeError(f"its numbers are of type {code}, not f8")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] != "<":
-            raise TypeError(f"its numbers have byte order '{state[1]}', not '<'")
-
-
-def _scalar(dtype: _Float64, content: bytes) -> float:
-    """Stands in for ``numpy.core.multiarray.scalar``."""
-    if not isinstance(dtype, _Float64):
-        raise TypeError("it has a number without a type")
-    number: float = struct.unpack("<d", content)[0]
-    return number
-
-
-_ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "dtype"): _Float64,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-}
 
 
 def read() -> Table:
@@ -150,7 +122,7 @@ def _unpickled(file: Path | zipfile.Path) -> Any:
     gc.disable()  # a file holds ten million lists; looking for cycles in them would triple the time
     try:
         with file.open("rb") as opened:
-            records = restricted_load(str(file), NUMPY, opened)
+            records = restricted_load(str(file), opened)
             opened.read()  # to the end, where a .zip has its checksum
             return records
     except ZIP_ERRORS as error:
@@ -163,7 +135,7 @@ def _unpickled(file: Path | zipfile.Path) -> Any:
 def _measures(dataset: str, space: NASBenchGraph) -> dict[str, Float[ndarray, " archs"]]:
     """The four measures of each of the space's cells on one data set."""
     path = file_in_package("nas_bench_graph", f"light/{dataset}.bench", "nas-bench-graph")
-    return _by_measure(str(path), restricted_load(path, _ALLOWED), space)
+    return _by_measure(str(path), restricted_load(path), space)
 
 
 def _by_measure(

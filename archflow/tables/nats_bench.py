@@ -26,7 +26,7 @@ import numpy as np
 from archflow.progress import Progress, silent
 from archflow.spaces.nasbench201 import NASBench201
 from archflow.tables import Table
-from archflow.unpickle import NUMPY, restricted_load
+from archflow.unpickle import restricted_load
 
 SETS = {
     "cifar10-valid": ("x-valid", "ori-test"),
@@ -102,7 +102,7 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
     with ThreadPoolExecutor() as pool:  # decompressing takes nearly all the time, and runs in parallel
         while batch := list(islice(members, 64)):
             for (name, _), pickled in zip(batch, pool.map(_decompressed, batch), strict=True):
-                yield name, restricted_load(name, NUMPY, io.BytesIO(pickled))
+                yield name, restricted_load(name, io.BytesIO(pickled))
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -8,6 +8,7 @@ is known of a network), ``metrics_dict`` (what was measured, for each task) and 
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from archflow.progress import Progress, silent
 from archflow.spaces.transnas101 import TransNASMacro, TransNASMicro
 from archflow.tables import Table
 from archflow.tables.archives import ZIP_ERRORS
-from archflow.unpickle import NUMPY, restricted_load
+from archflow.unpickle import restricted_load
 
 FILE = "transnas-bench_v10141024.pth"
 _DEFAULT = "class_scene/valid_top1"
@@ -93,19 +94,18 @@ def _content(path: Path) -> Any:
     with open(path, "rb") as file:
         if file.read(2) != b"PK":
             file.seek(0)
-            number, _, _ = (restricted_load(path, {}, file) for _ in range(3))
+            number, _, _ = (restricted_load(path, file) for _ in range(3))
             if number != _BEFORE_1_6:
                 raise ValueError(f"{path} is no file that PyTorch saved")
-            return restricted_load(path, NUMPY, file)
+            return restricted_load(path, file)
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(pickles) != 1:
                 raise ValueError(f"{path} is no file that PyTorch saved: it holds no data.pkl")
-            with archive.open(pickles[0]) as member:
-                content = restricted_load(path, NUMPY, member)
-                member.read()  # its checksum is compared at its end
-                return content
+            return restricted_load(
+                path, io.BytesIO(archive.read(pickles[0]))
+            )  # read whole, so its checksum is compared
     except ZIP_ERRORS as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from None
 

@@ -1,5 +1,6 @@
 import importlib.util
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
         ({(0,) * 6: 93.1}, "is not the analog-nasbench table"),
         ([1, 2], "is not the analog-nasbench table"),
         ("text", "is not the analog-nasbench table"),
-        (np.float64(1), r"is refused: it asks for numpy"),
+        (np.float64(1), "is not the analog-nasbench table"),
+        (Fraction(1), r"is refused: it asks for fractions\.Fraction"),
     ],
 )
 def test_another_file_is_refused(monkeypatch, tmp_path, content, reason):

@@ -140,34 +140,7 @@ def test_a_cell_without_its_numbers_is_refused(replaced, proteins, record):
         nasbench_graph.read_proteins()
 
 
-def numpy_number(code: bytes, order: bytes, content: bytes) -> bytes:
-    """A pickled NumPy scalar as the package's files hold it, of any type and content."""
-    dtype = b"cnumpy\ndtype\nX" + len(code).to_bytes(4, "little") + code + b"K\x00K\x01\x87R"
-    state = b"(K\x03X\x01\x00\x00\x00" + order + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    return (
-        b"\x80\x03cnumpy.core.multiarray\nscalar\n" + dtype + state + b"C" + bytes([len(content)]) + content + b"\x86R."
-    )
-
-
-def test_numpy_numbers_are_read_only_as_float64(tmp_path):
-    path = tmp_path / "number"
-    path.write_bytes(numpy_number(b"f8", b"<", np.float64(0.25).tobytes()))
-    assert nasbench_graph.restricted_load(path, nasbench_graph._ALLOWED) == 0.25
-    for wrong in [
-        (b"f8", b">", b"12345678"),
-        (b"f8", b"<", b"1234"),
-        (b"i8", b"<", b"12345678"),
-        (b"O8", b"|", b"1" * 8),
-    ]:
-        path.write_bytes(numpy_number(*wrong))
-        with pytest.raises(ValueError, match="number is truncated or no pickle"):
-            nasbench_graph.restricted_load(path, nasbench_graph._ALLOWED)
-    path.write_bytes(b"\x80\x03cnumpy.core.multiarray\nscalar\nNC\x0812345678\x86R.")
-    with pytest.raises(ValueError, match="a number without a type"):
-        nasbench_graph.restricted_load(path, nasbench_graph._ALLOWED)
-
-
-@pytest.mark.parametrize("name", ["numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.load", "posix.system"])
+@pytest.mark.parametrize("name", ["numpy.load", "posix.system"])
 def test_nothing_else_of_numpy_is_allowed(replaced, name):
     module, function = name.rsplit(".", 1)
     replaced(f"c{module}\n{function}\n(S'x'\ntR.".encode())

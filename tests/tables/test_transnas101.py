@@ -208,7 +208,7 @@ def test_a_damaged_byte_in_a_zip_file_is_noticed(tmp_path):
     number = whole.index(b"total_epochs") + 14  # the number of epochs, which nobody reads
     path.write_bytes(whole[:number] + b"\x07" + whole[number + 1 :])
     assert whole[number] != 7
-    with pytest.raises(ValueError, match=rf"{FILE} is truncated or (no pickle \(BadZipFile|damaged): Bad CRC-32"):
+    with pytest.raises(ValueError, match=rf"{FILE} is truncated or damaged: Bad CRC-32"):
         read_micro(path)
 
 
@@ -274,7 +274,10 @@ class Unwelcome:
 @pytest.mark.parametrize("unwelcome", [Unwelcome(), torch.zeros(3), torch.nn.Linear(1, 1), np.array([Unwelcome()])])
 def test_nothing_but_numbers_is_unpickled(save, unwelcome, capsys):
     path = save(with_value("metrics", "valid_top1", unwelcome))
-    with pytest.raises(ValueError, match=rf"^[^\n]*{FILE} (is refused: it asks for|is truncated or no pickle)[^\n]*$"):
+    with pytest.raises(
+        ValueError,
+        match=rf"^[^\n]*{FILE} (is refused: it (asks for|has an array of type)|is truncated or no pickle)[^\n]*$",
+    ):
         read_micro(path)
     assert capsys.readouterr().out == ""
 
