@@ -1,22 +1,22 @@
 """archflow: rank a whole search space of neural architectures from a few dozen training runs."""
 
-from archflow import metrics
-from archflow.encoders import encoder, encoders, register_encoder
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.networks import network
+from archflow.benchmarks.registry import register_space, space, spaces
+from archflow.benchmarks.table import table
+from archflow.encoding.registry import encoder, encoders, register_encoder
 from archflow.flow import FlowDraw, flow_surrogate
-from archflow.graphs import ArchBatch
-from archflow.networks import network
-from archflow.pretext.arch2vec import Arch2Vec
-from archflow.pretext.fgp import FGP
-from archflow.pretext.gmae import GMAE
-from archflow.pretext.graphcl import GraphCL
-from archflow.pretext.registry import register_task, tasks
-from archflow.pretext.zero_cost import ZeroCost
-from archflow.pretrain import pretrain
-from archflow.proxies import proxies
-from archflow.ranker import Ranker
-from archflow.spaces import register_space, space, spaces
-from archflow.studies import reproduce
-from archflow.tables import table
+from archflow.pretraining.arch2vec import Arch2Vec
+from archflow.pretraining.fgp import FGP
+from archflow.pretraining.gmae import GMAE
+from archflow.pretraining.graphcl import GraphCL
+from archflow.pretraining.loop import pretrain
+from archflow.pretraining.registry import register_task, tasks
+from archflow.pretraining.zero_cost import ZeroCost
+from archflow.ranking import metrics
+from archflow.ranking.ranker import Ranker
+from archflow.studies.reproduce import reproduce
+from archflow.zero_cost.bulk import proxies
 
 __version__ = "0.1.0"
 

@@ -1,5 +1,5 @@
 """``python -m archflow`` is the command ``archflow``."""
 
-from archflow.cli import main
+from archflow.commands.cli import main
 
 main()

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
-from archflow.graphs import ArchBatch, Neighbours
+from archflow.archs.batch import ArchBatch, Neighbours
 
 Passes = Literal["both", "forward", "backward"]
 """Which of the two passes of a flow surrogate are made."""

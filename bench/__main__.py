@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from archflow.evaluate import versions
-from archflow.files import write_atomically
+from archflow.studies.evaluate import versions
+from archflow.support.files import write_atomically
 from bench import encoder, flow, flowerformer, memory, proxies, spaces
 
 

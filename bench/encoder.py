@@ -8,9 +8,9 @@ import torch
 from torch_geometric.loader import DataLoader
 
 import archflow
-from archflow.encoders import encode
+from archflow.encoding.registry import encode
 from bench.measure import Row, shuffled, timed, train
-from tests.pyg_pipeline import PyGResGatedGCN, as_data
+from tests.encoding.pyg_pipeline import PyGResGatedGCN, as_data
 
 HIDDEN, LAYERS, BATCH, STEPS, ROUNDS = 128, 3, 256, 30, 5
 

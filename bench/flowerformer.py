@@ -14,9 +14,9 @@ import torch
 from torch_geometric.loader import DataLoader
 
 import archflow
-from archflow.encoders import encode
+from archflow.encoding.registry import encode
 from bench.measure import Row, shuffled, timed, train
-from tests.flowerformer_reference import EdgeListFlowerFormer, as_data
+from tests.encoding.flowerformer_reference import EdgeListFlowerFormer, as_data
 
 BATCH, STEPS, ROUNDS = 256, 5, 3
 SCORED = 128

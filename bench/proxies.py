@@ -10,10 +10,10 @@ import sys
 import torch
 
 import archflow
-from archflow.networks import network
-from archflow.proxies import PROXIES
-from archflow.proxies.images import minibatch
-from archflow.proxies.measures import measure
+from archflow.benchmarks.networks import network
+from archflow.zero_cost.bulk import PROXIES
+from archflow.zero_cost.images import minibatch
+from archflow.zero_cost.measures import measure
 from bench.measure import Row, timed
 
 SAMPLE = 12

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import archflow
-from archflow.tables import nasbench101 as official
+from archflow.benchmarks.table import nasbench101 as official
 from bench.measure import timed
 
 TRAININGS = 60_000
@@ -45,7 +45,7 @@ def a_million_darts() -> dict[str, float]:
 
 
 def official_file() -> dict[str, float]:
-    from tests.tables.test_nasbench101 import metrics, training
+    from tests.benchmarks.nasbench101.test_tables import metrics, training
 
     space = archflow.space("nasbench101")
     cells = space.sample(TRAININGS // 3)

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-import archflow.files
-from archflow.cli import main
+import archflow.support.files
+from archflow.commands.cli import main
 from tests.forgetting import forgetting
 
 
@@ -58,7 +58,7 @@ def full_disk(monkeypatch):
         begun.append(temporary)
         return os.open("/dev/full", os.O_WRONLY), temporary
 
-    monkeypatch.setattr(archflow.files.tempfile, "mkstemp", begin)
+    monkeypatch.setattr(archflow.support.files.tempfile, "mkstemp", begin)
     return begun
 
 

@@ -13,10 +13,10 @@ import pytest
 def forgetting():
     """Encoders, tasks, plug-ins, their modules and the path are afterwards what they were."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in (("archflow.encoders", "_ENCODERS"), ("archflow.pretext.registry", "_TASKS")):
+        for module, name in (("archflow.encoding.registry", "_ENCODERS"), ("archflow.pretraining.registry", "_TASKS")):
             found = importlib.import_module(module)
             patch.setattr(found, name, copy.copy(getattr(found, name)))
-        patch.setattr("archflow.plugins._LOADED", [])
+        patch.setattr("archflow.support.plugins._LOADED", [])
         patch.setattr(sys, "path", list(sys.path))
         yield
         folders = set(sys.path)

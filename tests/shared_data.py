@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archflow.spaces.nasbench201 import NASBench201
+from archflow.benchmarks.nasbench201.space import NASBench201
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 

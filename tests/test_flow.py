@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.flow import FlowDraw, flow_surrogate
-from archflow.graphs import ArchBatch
-from archflow.spaces.nasbench201 import NASBench201
 from tests import references
 from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs, renumber
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from archflow.encoders import encoder_kind, encoders
-from archflow.plugins import code_of
-from archflow.pretext.registry import task_kind, tasks
-from archflow.studies.cells import Cell, Place
+from archflow.encoding.registry import encoder_kind, encoders
+from archflow.pretraining.registry import task_kind, tasks
+from archflow.studies.runs import Cell, Place
+from archflow.support.plugins import code_of
 
 PRETEXTS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from archflow.evaluate import strict_json
+from archflow.studies.evaluate import strict_json
 
 FILE = "results.jsonl"
 

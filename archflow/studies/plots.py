@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from archflow.files import write_atomically
 from archflow.studies.grids import STUDIES, Study
 from archflow.studies.lines import by_space
 from archflow.studies.speed import fastest_first
 from archflow.studies.tables import Row, rows
+from archflow.support.files import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, which colour-blind people can tell apart."""

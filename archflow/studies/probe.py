@@ -10,14 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from archflow.devices import resolve_device, seeded
+from archflow.benchmarks.registry import space as make_space
 from archflow.flow import FlowDraw, flow_surrogate
-from archflow.pretext.fgp import mlp, standardised
-from archflow.pretext.nodes import inner_operations
-from archflow.spaces import space as make_space
-from archflow.studies.cells import all_or_some, digest
+from archflow.pretraining.fgp import mlp, standardised
+from archflow.pretraining.nodes import inner_operations
 from archflow.studies.lines import by_space
+from archflow.studies.runs import all_or_some, digest
 from archflow.studies.tables import spread
+from archflow.support.devices import resolve_device, seeded
 
 MOST, HIDDEN, STEPS, BATCH = 20_000, 128, 3000, 256
 

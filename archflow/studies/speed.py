@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from archflow.devices import resolve_device
-from archflow.encoders import encode
-from archflow.evaluate import new_encoder
-from archflow.spaces import space as make_space
-from archflow.studies.cells import all_or_some, digest
+from archflow.benchmarks.registry import space as make_space
+from archflow.encoding.registry import encode
+from archflow.studies.evaluate import new_encoder
 from archflow.studies.lines import by_space
+from archflow.studies.runs import all_or_some, digest
+from archflow.support.devices import resolve_device
 
 ROUNDS, MOST = 3, 20_000
 PUBLISHED = {"flowerformer": "up to 57, on a GPU"}

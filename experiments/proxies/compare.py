@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
 import archflow
-from archflow.tables.files import read_table
+from archflow.benchmarks.own_tables import read_table
 
 
 def main(space_name: str, ours_file: str, theirs_file: str, accuracies: str = "") -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archflow import report as report_module
-from archflow.graphs import ArchBatch
-from archflow.report import Report, _principal_components, _ranks, write_report
-from archflow.spaces.nasbench201 import NASBench201
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.nasbench201.space import NASBench201
+from archflow.report import page as report_module
+from archflow.report.page import Report, _principal_components, _ranks, write_report
 
 CHROMIUM, CHROMEDRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 EVIL = "</script><script>window.broken = true</script><!-- &amp; \u2028"

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from archflow.spaces.nasbench201 import NASBench201
-from archflow.tables import Table
+from archflow.benchmarks.nasbench201.space import NASBench201
+from archflow.benchmarks.table import Table
 
 SPACE = NASBench201()
 PRETEXTS = ("none", "graphcl", "arch2vec", "gmae", "zero-cost", "fgp")
@@ -13,7 +13,7 @@ PLUGIN = """
 import torch
 from torch import nn
 import archflow
-from archflow.encoders.base import NodeEncoder
+from archflow.encoding.base import NodeEncoder
 
 class Bag(NodeEncoder):
     name = "bag"

@@ -2,9 +2,9 @@
 
 import pytest
 
+from archflow.benchmarks.table import keep
 from archflow.studies import grids
 from archflow.studies.grids import Budget
-from archflow.tables import keep
 from tests.studies import TABLE, made_up_table
 
 

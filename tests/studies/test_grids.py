@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archflow.pretext.registry import tasks
-from archflow.studies.cells import Cell, digest
+from archflow.pretraining.registry import tasks
 from archflow.studies.grids import BUDGETS, PRETEXTS, PUBLISHED, STUDIES, Point, points
+from archflow.studies.runs import Cell, digest
 
 CELL = Cell(
     **{"space": "nasbench201", "encoder": "gin", "pretext": "fgp", "labels": 0.01, "share": 1.0, "seed": 0, "split": 0},

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archflow.studies import lines as module
 from archflow.studies.lines import FILE, append, read
+from archflow.studies.reproduce import lines as module
 from tests.studies import line
 
 
@@ -87,11 +87,11 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 WRITER = """
 import sys, json, types
 from pathlib import Path
-evaluate = types.ModuleType("archflow.evaluate")  # so that PyTorch is not read
+evaluate = types.ModuleType("archflow.studies.evaluate")  # so that PyTorch is not read
 evaluate.strict_json = json.dumps
-package, studies = types.ModuleType("archflow"), types.ModuleType("archflow.studies")
+package, studies = types.ModuleType("archflow"), types.ModuleType("archflow.studies.reproduce")
 package.__path__, studies.__path__ = [sys.argv[1]], [sys.argv[1] + "/studies"]
-sys.modules |= {"archflow": package, "archflow.studies": studies, "archflow.evaluate": evaluate}
+sys.modules |= {"archflow": package, "archflow.studies.reproduce": studies, "archflow.studies.evaluate": evaluate}
 from archflow.studies.lines import append
 for number in range(100):
     append(Path(sys.argv[2]), {"key": f"{sys.argv[3]}-{number}", "filling": "x" * 5000})

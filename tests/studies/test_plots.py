@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from archflow.studies import present
 from archflow.studies.plots import COLOURS, draw
 from archflow.studies.probe import probe_table
+from archflow.studies.reproduce import present
 from archflow.studies.speed import speed_table
 from archflow.studies.tables import ranking_table
 from tests.studies import PRETEXTS, line

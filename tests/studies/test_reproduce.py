@@ -11,13 +11,13 @@ import pytest
 from filelock import FileLock
 
 import archflow
-from archflow.encoders.mlp import MLP
-from archflow.evaluate import evaluate, pretrain_task, proxy_column, split
-from archflow.plugins import plug_in
-from archflow.studies import OTHERS, Failure, cells, cost, plan, reproduce
+from archflow.benchmarks.table import Table, keep
+from archflow.encoding.mlp import MLP
+from archflow.studies.evaluate import evaluate, pretrain_task, proxy_column, split
 from archflow.studies.grids import PRETEXTS, STUDIES
 from archflow.studies.lines import FILE, read
-from archflow.tables import Table, keep
+from archflow.studies.reproduce import OTHERS, Failure, cells, cost, plan, reproduce
+from archflow.support.plugins import plug_in
 from tests.forgetting import forgetting
 from tests.studies import PLUGIN, SPACE, TABLE, figures_of
 
@@ -609,5 +609,5 @@ def test_speed_has_a_line_for_each_encoder(tmp_path, monkeypatch):
 
 
 def test_every_study_says_what_it_asks():
-    assert list(archflow.studies.studies()) == [*STUDIES, "operation-probe", "speed"]
-    assert all(archflow.studies.studies().values())
+    assert list(archflow.studies.reproduce.studies()) == [*STUDIES, "operation-probe", "speed"]
+    assert all(archflow.studies.reproduce.studies().values())

@@ -1,0 +1,1 @@
+"""DARTS and NAS-Bench-301."""

@@ -1,0 +1,232 @@
+"""Zero-cost proxies of NAS-Bench-101 without a network: what the theory of signal propagation gives in closed form.
+
+A zero-cost proxy is measured on an untrained network and one minibatch. Mean-field theory (Schoenholz et al., ICLR
+2017; with batch norm, Yang et al., ICLR 2019) says what it measures, up to noise: a few numbers are followed from
+vertex to vertex, for all cells at once. Weights have variance 2 / (k² · channels out) for k × k taps, as in the
+benchmark's PyTorch version, with which the published proxies were measured. Assumed are wide layers, convolutions that
+put out what is independent of all else, and maps in which neighbouring pixels correlate by one half:
+
+* convolution, batch norm, ReLU: out comes a rectified normal variable. Backward, one half of the gradient's square (its
+  sum over a map) passes the rectifiers; the convolution divides it by the variance of what went in;
+* maximum of 3 × 3: the largest of nine rectified values varies more than each, and a second maximum changes nothing.
+  Backward, all of the gradient goes to the largest values, of which nine in ten had open rectifiers. Of 2 × 2, between
+  stacks: the same variance, but of what it does backward only that pixels share less is followed;
+* what all pixels of an image share of the gradient, which is all of it at the global average pool, adds up at a pixel
+  that is the largest of several windows. It passes unchanged; the surplus is not shared. Rectifiers pass one third of
+  it, for two neighbours are both open that often;
+* concatenation: the vertices that the output reads have equal shares of the channels, and those before them as many.
+  That the first get one more where the channels do not divide evenly is left out.
+
+The functions take cells as arrays, as numbers of the vocabulary of :class:`.NASBench101`:
+
+* ``adjacency[i, u, v]``: whether vertex v of cell i reads vertex u;
+* ``operations[i, v]``: 0 the input, 1 a convolution of 3 × 3, 2 one of 1 × 1, 3 a maximum of 3 × 3, 4 the output.
+
+A cell of V < 7 vertices takes the first V places, its output the V-th; beyond, it has no edges and operation 4. Stem,
+classifier and factors that all cells have in common are left out: only the order of what comes out has a meaning.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+CONV_3X3, CONV_1X1, POOL, OUTPUT = range(1, 5)
+STEM, CELL, DOWNSAMPLED = range(3)
+CELLS = (
+    *((128, 128, 32, STEM), (128, 128, 32, CELL), (128, 128, 32, CELL)),
+    *((128, 256, 16, DOWNSAMPLED), (256, 256, 16, CELL), (256, 256, 16, CELL)),
+    *((256, 512, 8, DOWNSAMPLED), (512, 512, 8, CELL), (512, 512, 8, CELL)),
+)
+"""Channels that enter each cell of the network and that leave it, height of its maps, and what comes before it."""
+
+RECTIFIED = (1 - 1 / np.pi) / 2
+"""Variance of a rectified standard normal variable."""
+POOLED = 0.573
+"""Variance of the maximum of nine rectified standard normal variables, any two of which correlate by one half."""
+PASS, PASS_SHARED = 1 / 2, 1 / 3
+"""How often one rectifier is open, and two neighbours are."""
+PASS_MAXIMUM = 9 / 10
+"""How often the rectifier of a maximum is open: not all of nine are closed."""
+GATHERED = sum(times * both / (18 - both) for both, times in ((9, 1), (6, 4), (4, 4), (3, 4), (2, 8), (1, 4)))
+"""Mean square of the number of windows of which a pixel is the maximum, 6.18.
+
+Two windows that share b pixels cover 18 - b; each of those is as likely to be the maximum of both.
+"""
+KEPT = 0.9**2
+"""What the running variance of a batch norm keeps of its first value, 1, after the two batches of Zen-NAS."""
+
+
+class Signal(NamedTuple):
+    """Four proxies for each cell, as they are to be expected.
+
+    Attributes:
+        zen: sum over batch norms of the logarithm of their running standard deviation (Lin et al., ICCV 2021), with
+            weights of variance 1. The other term of that proxy, how much a small change of the input changes the
+            output, differs little from cell to cell.
+        snip: logarithm of the sum of |weight · gradient| (Lee et al., ICLR 2019).
+        grad_norm: logarithm of the sum over layers of the gradient's norm.
+        fisher: logarithm of the sum over channels of the squared gradient by a gate on the channel (Turner et al.,
+            ICLR 2020), each as many times as it has weights.
+    """
+
+    zen: Float[ndarray, " cells"]
+    snip: Float[ndarray, " cells"]
+    grad_norm: Float[ndarray, " cells"]
+    fisher: Float[ndarray, " cells"]
+
+
+PROXIES = ("rectifiers", "l2_norm", "synflow", *Signal._fields)
+"""What :func:`proxy` knows."""
+
+
+def proxy(
+    name: str, adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
+) -> Float[ndarray, " cells"]:
+    """One of ``PROXIES`` for each cell; of ``Signal`` those of its name."""
+    if name in Signal._fields:
+        return np.asarray(getattr(propagate(adjacency, operations), name))
+    of_cells = {"rectifiers": rectifiers, "l2_norm": l2_norm, "synflow": synflow}[name]
+    return of_cells(adjacency, operations)
+
+
+def rectifiers(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Float[ndarray, " cells"]:
+    """Rectified activations for one image, the leading term of the proxy "nwot" (Mellor et al., ICML 2021)."""
+    cells = _Cells.of(adjacency, operations)
+    of_all_channels = sum(side**2 * leaving for _, leaving, side, _ in CELLS)
+    return of_all_channels * ((cells.is_conv + cells.projected) * cells.share).sum(axis=0)
+
+
+def l2_norm(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Float[ndarray, " cells"]:
+    """Logarithm of the sum over convolutions of the norm of their weights, √(2 · channels in)."""
+    cells = _Cells.of(adjacency, operations)
+    total = np.zeros(len(adjacency))
+    for entering, leaving, *_ in CELLS:
+        norms = cells.is_conv * np.sqrt(2 * leaving * cells.share) + cells.projected * np.sqrt(2 * entering)
+        total += norms.sum(axis=0)
+    return np.log(total)
+
+
+def synflow(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Float[ndarray, " cells"]:
+    """Logarithm of the expected synaptic flow (Tanaka et al., NeurIPS 2020), without batch norm.
+
+    All weights positive and no rectifier, so a convolution multiplies the flow by the weights that meet in an output,
+    2 k · channels in / √(π · channels out) in the mean; a maximum by 1; edges add, and a concatenation averages.
+    """
+    cells = _Cells.of(adjacency, operations)
+    log_flow = np.zeros(len(adjacency))
+    for entering, leaving, *_ in CELLS:
+        width = leaving * cells.share
+        gain = 2 * np.sqrt(cells.taps * width / np.pi) + cells.is_pool
+        projection = cells.projected * 2 * entering / np.sqrt(np.pi * width)
+        flow = np.zeros_like(gain)
+        for vertex in range(1, 6):
+            flow[vertex] = gain[vertex] * (cells.read(vertex, flow) + projection[vertex])
+        log_flow += np.log(cells.read(6, flow * cells.share) + projection[6])
+    return log_flow
+
+
+def propagate(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Signal:
+    """Follow the signal forward through a cell, which it leaves as it enters, and the gradient backward through all."""
+    cells = _Cells.of(adjacency, operations)
+    entered, *before = _variances(cells)
+    zen, snip, grad_norm, fisher = np.zeros((4, len(adjacency)))
+    total, shared = np.ones((2, len(adjacency)))
+    for entering, leaving, _, source in reversed(CELLS):
+        width, variance = leaving * cells.share, before[source]
+        convolved, projected, projected_shared = _backward(cells, entered, total, shared)
+        total = projected.sum(axis=0) / variance
+        shared = projected_shared.sum(axis=0) / (4 * variance if source == DOWNSAMPLED else variance)
+
+        # Batch norm makes the scale of the weights cancel: the squared norms of a convolution's weights and of their
+        # gradient multiply to the gradient's square before its rectifiers, times the number of weights.
+        snip += (np.sqrt(convolved * cells.taps) * width + np.sqrt(projected * entering * width)).sum(axis=0)
+        grad_norm += (np.sqrt(convolved * cells.taps * width) + np.sqrt(projected * width)).sum(axis=0)
+        fisher += (convolved * cells.taps * width + projected * entering).sum(axis=0)
+        zen += (cells.is_conv * np.log(KEPT + (1 - KEPT) * cells.taps * width * entered)).sum(axis=0) / 2
+        zen += cells.projected.sum(axis=0) * np.log(KEPT + (1 - KEPT) * entering * variance) / 2
+    return Signal(zen, np.log(snip), np.log(grad_norm), np.log(fisher))
+
+
+class _Cells(NamedTuple):
+    """Cells with the vertices foremost, all of seven: the output is vertex 6, unused ones before it do nothing.
+
+    Attributes:
+        reads: ``reads[u, v]``: 1 where v reads u, neither being the input.
+        projected: 1 where a vertex reads the input, through a projection of its own.
+        is_conv, is_pool: 1 at vertices with this operation.
+        taps: k² of a vertex's convolution, else 0.
+        share: of the cell's channels that a vertex has.
+    """
+
+    reads: Float[ndarray, "7 7 cells"]
+    projected: Float[ndarray, "7 cells"]
+    is_conv: Float[ndarray, "7 cells"]
+    is_pool: Float[ndarray, "7 cells"]
+    taps: Float[ndarray, "7 cells"]
+    share: Float[ndarray, "7 cells"]
+
+    @classmethod
+    def of(cls, adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> _Cells:
+        rows, last = np.arange(len(adjacency)), (operations == OUTPUT).argmax(axis=1)
+        reads = np.ascontiguousarray(adjacency.transpose(1, 2, 0), dtype=float)
+        to_output = reads[:, last, rows]
+        reads[:, last, rows] = 0
+        reads[:, 6] = to_output
+        projected = reads[0].copy()
+        reads[0] = 0
+        is_conv = ((operations == CONV_3X3) | (operations == CONV_1X1)).T.astype(float)
+        taps = is_conv + 8 * (operations == CONV_3X3).T
+        share = np.ones_like(projected)
+        share[:6] /= np.maximum(reads[:, 6].sum(axis=0), 1)
+        return cls(reads, projected, is_conv, (operations == POOL).T.astype(float), taps, share)
+
+    def read(self, vertex: int, values: Float[ndarray, "7 cells"]) -> Float[ndarray, " cells"]:
+        """Sum over the vertices that one reads."""
+        return np.einsum("uc,uc->c", self.reads[:, vertex], values)
+
+
+def _variances(cells: _Cells) -> tuple[Float[ndarray, "7 cells"], ...]:
+    """Variance of what each vertex sums up; then of what the stem, a cell, and the maximum after a cell put out."""
+    entered, plain, pooled = np.zeros((3, *cells.projected.shape))
+    for vertex in range(1, 6):
+        entered[vertex] = cells.read(vertex, plain) + cells.projected[vertex] * RECTIFIED
+        maximum = cells.is_pool[vertex] * (cells.read(vertex, pooled) + cells.projected[vertex] * POOLED)
+        plain[vertex] = cells.is_conv[vertex] * RECTIFIED + maximum
+        pooled[vertex] = cells.is_conv[vertex] * POOLED + maximum
+    output = cells.read(6, plain * cells.share) + cells.projected[6] * RECTIFIED
+    downsampled = cells.read(6, pooled * cells.share) + cells.projected[6] * POOLED
+    return entered, np.full_like(output, RECTIFIED), output, downsampled
+
+
+def _backward(
+    cells: _Cells, entered: Float[ndarray, "7 cells"], total: Float[ndarray, " cells"], shared: Float[ndarray, " cells"]
+) -> tuple[Float[ndarray, "7 cells"], Float[ndarray, "7 cells"], Float[ndarray, "7 cells"]]:
+    """The gradient's square before the rectifiers of a cell, from the total and what pixels share of it at the output.
+
+    Returns:
+        the gradient's square in the convolutions and in the projections of all vertices, and what pixels share of the
+        latter.
+    """
+    # Where a vertex sums up what it reads: total and shared part, without what came through a maximum, then of that.
+    gradient = np.zeros((4, *entered.shape))
+    gradient[:2, 6] = total * cells.share[0], shared * cells.share[0]
+    convolved = np.zeros_like(entered)
+    for vertex in range(5, 0, -1):
+        plain, plain_shared, pooled, pooled_shared = np.einsum("vc,kvc->kc", cells.reads[vertex], gradient)
+        is_conv, is_pool = cells.is_conv[vertex], cells.is_pool[vertex]
+        convolved[vertex] = is_conv * (PASS * plain + PASS_MAXIMUM * pooled)
+        variance = np.maximum(entered[vertex], RECTIFIED)  # less only where there is no vertex
+        all_shared = plain_shared + pooled_shared
+        gradient[:, vertex] = (
+            convolved[vertex] / variance,
+            is_conv * (PASS_SHARED * plain_shared + PASS_MAXIMUM * pooled_shared) / variance,
+            is_pool * (plain + pooled + (GATHERED - 1) * all_shared),
+            is_pool * all_shared,
+        )
+    gradient[:2, 6] = total, shared
+    plain, plain_shared, pooled, pooled_shared = cells.projected * gradient
+    return convolved, PASS * plain + PASS_MAXIMUM * pooled, PASS_SHARED * plain_shared + PASS_MAXIMUM * pooled_shared

@@ -1,0 +1,244 @@
+"""NAS-Bench-ASR (Mehrotra et al., ICLR 2021): 8,242 convolutional cells for speech recognition.
+
+A cell has three nodes in a row. Each applies an operation to what the node before it gave, and adds what the cell's
+input and earlier nodes gave, where it has a skip connection from them. A cell is written as the benchmark does,
+``[[1, 0], [1, 0, 0], [4, 1, 0, 0]]``: for each node the position of its operation in ``OPERATIONS``, then 1 or 0 for a
+skip connection from the input, the first node and the second.
+
+Here a cell is the graph that the benchmark itself draws of it: ``input``, three operations and ``output`` in a row,
+and an edge for each skip connection, from where it begins to what reads the sum (the next operation, or the output).
+
+So there are 13,824 cells, but some are one network to the benchmark, which trained one cell of each. A ``zero`` gives
+nothing, so its edges are cut; an operation that is then on no path from the input to the output is gone too; cells are
+one network if what is left is the same graph, in whatever order its nodes were. Here each network is its plainest cell:
+all that is gone is ``zero``, with as few skip connections as can be. Everything in this file goes through these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from itertools import permutations
+from math import prod
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from archflow.archs.batch import ArchBatch
+
+OPERATIONS = ("linear", "conv5", "conv5d2", "conv7", "conv7d2", "zero")
+"""A dense layer; convolutions of 5 and 7 frames in 100 groups, d2 with a dilation of 2; nothing at all."""
+
+_ZERO = OPERATIONS.index("zero")
+_OPTIONS = (6, 2, 6, 2, 2, 6, 2, 2, 2)
+"""How many choices each number of a cell has, the cell's lists end to end."""
+_WORTH = np.array([prod(_OPTIONS[place + 1 :]) for place in range(9)])
+_OPERATION, _SKIP = [0, 2, 5], [1, 3, 4, 6, 7, 8]
+_SKIP_SOURCES, _SKIP_READERS = np.array([[0, 0, 1, 0, 1, 2], [2, 3, 3, 4, 4, 4]])
+
+_BLOCKS = ((600, 3), (800, 4), (1000, 5), (1200, 6))
+"""Filters and cells of the network's four blocks; each begins with a convolution of 8 frames."""
+_FEATURES, _MEMORY, _PHONEMES = 80, 500, 48
+
+
+class NASBenchASR:
+    """The space ``nasbench-asr``: 8,242 cells, as DAGs of 5 nodes over a vocabulary of 8."""
+
+    name = "nasbench-asr"
+    vocabulary = ("input", *OPERATIONS, "output")
+    flow_defaults = (7, 0.1)
+    size = 8_242
+    proxies = ("parameters",)
+
+    def enumerate(self) -> ArchBatch:
+        """All cells, in the order of the numbers that they are written with."""
+        return self.from_keys(np.unique(_plainest()))
+
+    def sample(self, n: int, seed: int = 0) -> ArchBatch:
+        """``n`` different cells, uniformly at random.
+
+        Raises:
+            ValueError: ``n`` is not between 1 and 8,242.
+        """
+        if not 1 <= n <= self.size:
+            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
+        return self.from_keys(np.random.default_rng(seed).choice(np.unique(_plainest()), n, replace=False))
+
+    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
+        """Another cell for each: one operation or one skip connection is changed at random.
+
+        A change that leaves the network what it was is drawn again.
+        """
+        rng = np.random.default_rng(seed)
+        keys = self.keys(archs)
+        mutated, rest = keys.copy(), np.arange(len(keys))
+        while len(rest):
+            cells, rows, place = _cells(keys[rest]), np.arange(len(rest)), rng.integers(9, size=len(rest))
+            options = np.array(_OPTIONS)[place]
+            cells[rows, place] = (cells[rows, place] + rng.integers(1, options)) % options
+            mutated[rest] = _plainest()[cells @ _WORTH]
+            rest = rest[mutated[rest] == keys[rest]]
+        return self.from_keys(mutated)
+
+    def format(self, archs: ArchBatch) -> list[str]:
+        """Each cell as ``[[1, 0], [1, 0, 0], [4, 1, 0, 0]]``."""
+        return [str([cell[:2], cell[2:5], cell[5:]]) for cell in _cells(self.keys(archs)).tolist()]
+
+    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
+        """The cells that the strings denote, each as the plainest of its network; brackets may be round.
+
+        Raises:
+            ValueError: a string is malformed; the message gives its line (the first is ``first_line``) and the reason.
+        """
+        cells = np.empty((len(strings), 9), dtype=np.int64)
+        for row, string in enumerate(strings):
+            try:
+                cells[row] = _parse_cell(string)
+            except ValueError as error:
+                raise ValueError(f"line {first_line + row}: {error}, in {string!r}") from None
+        return self.from_keys(_plainest()[cells @ _WORTH])
+
+    def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Trainable parameters of the network with its LSTM, exactly; 23,695,248 to 75,586,848.
+
+        An operation that a ``zero`` cuts off does not count: the cells that the benchmark chose have none.
+        """
+        inputs = (_FEATURES, *(filters for filters, _ in _BLOCKS))
+        begin = sum(8 * source * filters + 3 * filters for source, (filters, _) in zip(inputs, _BLOCKS, strict=False))
+        norms = sum(2 * filters * cells for filters, cells in _BLOCKS)
+        lstm = 4 * _MEMORY * (inputs[-1] + _MEMORY + 1)
+        head = (_MEMORY + 1) * _PHONEMES
+        linear = sum((filters * filters + filters) * cells for filters, cells in _BLOCKS)
+        conv = {k: sum((k * filters * filters // 100 + filters) * cells for filters, cells in _BLOCKS) for k in (5, 7)}
+        sizes = np.array([linear, conv[5], conv[5], conv[7], conv[7], 0])
+        return begin + norms + lstm + head + sizes[_cells(self.keys(archs))[:, _OPERATION]].sum(axis=1)
+
+    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Not known in closed form.
+
+        Raises:
+            ValueError: always; the message says where the numbers are.
+        """
+        raise ValueError(
+            f"{self.name} has no closed form for flops: the benchmark does not say for how long a recording it counts "
+            "them; the table nasbench-asr has them in its column flops"
+        )
+
+    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        """One of ``proxies`` for each cell.
+
+        Raises:
+            ValueError: the name is none of ``proxies``.
+        """
+        if name != "parameters":
+            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
+        return self.parameters(archs).astype(float)
+
+    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """A number of each network: the position of its plainest cell among the 13,824, as they are written, from 0.
+
+        The nodes may be numbered in any order.
+
+        Raises:
+            ValueError: an architecture is not of this space; the message names its index.
+        """
+        archs.require_vocabulary(self.vocabulary, self.name)
+        output = len(self.vocabulary) - 1
+        wrong = np.diff(archs.node_offsets) != 5
+        if not wrong.any():
+            # The nodes are in a row exactly if the longest paths to them have lengths 0 to 4.
+            place = archs.generations.reshape(-1, 5).astype(np.int64)
+            row = np.arange(len(archs))
+            nodes = np.empty((len(archs), 5), dtype=np.int64)
+            nodes[row[:, None], place] = archs.operations.reshape(-1, 5)
+            wrong = (np.sort(place, axis=1) != np.arange(5)).any(axis=1)
+            wrong |= (nodes[:, 0] != 0) | (nodes[:, 4] != output)
+            wrong |= ((nodes[:, 1:4] == 0) | (nodes[:, 1:4] == output)).any(axis=1)
+        if wrong.any():
+            raise ValueError(
+                f"architecture {int(np.argmax(wrong))} is not of {self.name}: its nodes must be the input, three "
+                "operations and the output, each of which reads the one before it"
+            )
+        adjacency = np.zeros((len(archs), 5, 5), dtype=bool)
+        owner = np.repeat(row, np.diff(archs.edge_offsets))
+        adjacency[owner, place[owner, archs.edges[0]], place[owner, archs.edges[1]]] = True
+        cells = np.empty((len(archs), 9), dtype=np.int64)
+        cells[:, _OPERATION] = nodes[:, 1:4] - 1
+        cells[:, _SKIP] = adjacency[:, _SKIP_SOURCES, _SKIP_READERS]
+        return _plainest()[cells @ _WORTH]
+
+    def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
+        """The inverse of :meth:`keys`, for keys of this space."""
+        cells = _cells(keys)
+        nodes = np.zeros((len(keys), 5), dtype=np.int64)
+        nodes[:, 1:4] = cells[:, _OPERATION] + 1
+        nodes[:, 4] = len(self.vocabulary) - 1
+        return ArchBatch.from_adjacency(nodes, _adjacency(cells), self.vocabulary)
+
+
+def _cells(numbers: Int[ndarray, " archs"]) -> Int[ndarray, "archs 9"]:
+    """The cell at each position among the 13,824: its lists end to end."""
+    return numbers[:, None] // _WORTH % np.array(_OPTIONS)
+
+
+def _adjacency(cells: Int[ndarray, "archs 9"]) -> Bool[ndarray, "archs 5 5"]:
+    """Whether there is an edge from the second index to the third."""
+    adjacency = np.zeros((len(cells), 5, 5), dtype=bool)
+    adjacency[:, np.arange(4), np.arange(1, 5)] = True
+    adjacency[:, _SKIP_SOURCES, _SKIP_READERS] = cells[:, _SKIP] == 1
+    return adjacency
+
+
+@cache
+def _plainest() -> Int[ndarray, " 13824"]:
+    """For each of the 13,824 cells the position of the plainest one of its network.
+
+    Networks are told apart by what is left of their graph, written with its nodes in each of the six orders.
+    """
+    cells = _cells(np.arange(prod(_OPTIONS)))
+    adjacency, present = _adjacency(cells), np.ones((len(cells), 5), dtype=bool)
+    present[:, 1:4] = cells[:, _OPERATION] != _ZERO
+    adjacency &= present[:, :, None] & present[:, None, :]
+    begun, ended = np.zeros_like(present), np.zeros_like(present)
+    begun[:, 0] = ended[:, 4] = True
+    for node in range(1, 5):
+        begun[:, node] = (adjacency[:, :, node] & begun).any(axis=1)
+        ended[:, 4 - node] = (adjacency[:, 4 - node] & ended).any(axis=1)
+    left = begun & ended
+    adjacency &= left[:, :, None] & left[:, None, :]
+    operations = np.where(left[:, 1:4], cells[:, _OPERATION], _ZERO)
+
+    written = []
+    for order in permutations((1, 2, 3)):
+        nodes = np.array([0, *order, 4])
+        edges = adjacency[:, nodes][:, :, nodes].reshape(-1, 25) @ (1 << np.arange(25))
+        written.append(operations[:, nodes[1:4] - 1] @ np.array([36, 6, 1]) << 25 | edges)
+    network = np.min(written, axis=0)
+
+    zeros, skips = (cells[:, _OPERATION] == _ZERO).sum(axis=1), cells[:, _SKIP].sum(axis=1)
+    preference = np.lexsort([skips, -zeros])
+    _, first, number = np.unique(network[preference], return_index=True, return_inverse=True)
+    plainest = np.empty(len(cells), dtype=np.int64)
+    plainest[preference] = preference[first][number]
+    return plainest
+
+
+def _parse_cell(string: str) -> list[int]:
+    try:
+        nodes = json.loads(string.replace("(", "[").replace(")", "]"))
+    except (ValueError, RecursionError):
+        raise ValueError("a cell is written as [[operation, skip], [operation, skip, skip], …]") from None
+    if not isinstance(nodes, list) or len(nodes) != 3:
+        raise ValueError("a cell is a list of 3 nodes")
+    for number, node in enumerate(nodes, start=1):
+        if not isinstance(node, list) or len(node) != number + 1 or any(type(choice) is not int for choice in node):
+            raise ValueError(
+                f"node {number} must be a list of {number + 1} whole numbers: an operation, then its skips"
+            )
+        if node[0] not in range(len(OPERATIONS)):
+            raise ValueError(f"node {number} has the operation {node[0]}, but there are 0 to {len(OPERATIONS) - 1}")
+        if not set(node[1:]) <= {0, 1}:
+            raise ValueError(f"a skip connection of node {number} must be 0 or 1")
+    return [choice for node in nodes for choice in node]

@@ -1,0 +1,268 @@
+"""NAS-Bench-Graph (Qin et al., NeurIPS 2022): 26,206 graph neural networks of four computing nodes.
+
+A computing node applies one operation to the output of exactly one earlier node (0 is the input, 1 the first computing
+node, …), and what no node reads goes to the output. So every architecture has 6 nodes: ``input``, four operations,
+``output``. A cell is written as two lists, what each node reads and its operation: ``0-1-1-2:gcn,cheb,gin,fc``.
+
+Many cells denote the same network: nodes may be numbered in another order, and a skip may change nothing. The benchmark
+trained one cell of each network, and calls it by a key of five decimal digits: the position of its first list in
+``LINKS``, then its operations as positions in ``OPERATIONS``. Everything here goes through these keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import permutations, product
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from archflow.archs.batch import ArchBatch
+
+OPERATIONS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
+PROTEINS_OPERATIONS = ("gcn", "sage", "arma", "fc", "skip")
+"""The operations that were trained on the data set proteins."""
+LINKS = ("0-0-0-0", "0-0-0-1", "0-0-1-1", "0-0-1-2", "0-0-1-3", "0-1-1-1", "0-1-1-2", "0-1-2-2", "0-1-2-3")
+"""What each computing node reads: one list for each of the nine shapes that a tree of an input and four nodes has."""
+
+_LINKS = np.array([[int(source) for source in links.split("-")] for links in LINKS])
+_SKIP = OPERATIONS.index("skip")
+_ALL_SKIPS = 88888
+"""The key that a cell of four skips would have. No such network was trained: it would compute nothing."""
+_BASE_5, _BASE_10 = 5 ** np.arange(4)[::-1], 10 ** np.arange(4)[::-1]
+
+
+class NASBenchGraph:
+    """The space ``nasbench-graph``: 26,206 cells, as DAGs of 6 nodes over a vocabulary of 11.
+
+    :meth:`proteins` gives the smaller space of the cells that were trained on the data set proteins.
+    """
+
+    flow_defaults = (7, 0.1)
+    proxies: tuple[str, ...] = ()
+
+    def __init__(self, name: str = "nasbench-graph", operations: Sequence[str] = OPERATIONS) -> None:
+        self.name = name
+        self._digits = np.array(sorted(OPERATIONS.index(operation) for operation in operations))
+        self.vocabulary = ("input", *(OPERATIONS[digit] for digit in self._digits), "output")
+
+    @classmethod
+    def proteins(cls) -> NASBenchGraph:
+        """The space ``nasbench-graph-proteins``: 2,021 cells over a vocabulary of 7."""
+        return cls("nasbench-graph-proteins", PROTEINS_OPERATIONS)
+
+    @property
+    def size(self) -> int:
+        return len(self._all_keys)
+
+    def enumerate(self) -> ArchBatch:
+        """All cells, in the order of their keys."""
+        return self.from_keys(self._all_keys)
+
+    def sample(self, n: int, seed: int = 0) -> ArchBatch:
+        """``n`` different cells, uniformly at random.
+
+        Raises:
+            ValueError: ``n`` is not between 1 and the size of the space.
+        """
+        if not 1 <= n <= self.size:
+            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
+        return self.from_keys(np.random.default_rng(seed).choice(self._all_keys, n, replace=False))
+
+    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
+        """Another cell for each: one operation, or what one node reads, is changed at random.
+
+        A change that leaves the network what it was, or leaves only skips, is drawn again.
+        """
+        rng = np.random.default_rng(seed)
+        keys = self.keys(archs)
+        mutated, rest = keys.copy(), np.arange(len(keys))
+        while len(rest):
+            links, operations = _lists(keys[rest])
+            choice = rng.integers(7, size=len(rest))  # 0 … 3: the operation of a node; 4 … 6: what node 2 … 4 reads
+            relinked, node, rows = choice >= 4, np.where(choice >= 4, choice - 3, choice), np.arange(len(rest))
+            options = np.where(relinked, node + 1, len(self._digits))
+            old = np.where(relinked, links[rows, node], np.searchsorted(self._digits, operations[rows, node]))
+            new = (old + rng.integers(1, options)) % options
+            links[rows[relinked], node[relinked]] = new[relinked]
+            operations[rows[~relinked], node[~relinked]] = self._digits[new[~relinked]]
+            mutated[rest] = _keys(links, operations)
+            rest = rest[(mutated[rest] == keys[rest]) | (mutated[rest] == _ALL_SKIPS)]
+        return self.from_keys(mutated)
+
+    def format(self, archs: ArchBatch) -> list[str]:
+        """Each cell as ``0-1-1-2:gcn,cheb,gin,fc``, in the numbering that the benchmark uses."""
+        keys = self.keys(archs)
+        names = np.array(OPERATIONS)[_lists(keys)[1]]
+        return [f"{LINKS[key // 10_000]}:{','.join(row)}" for key, row in zip(keys, names, strict=True)]
+
+    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
+        """The cells that the strings denote; the nodes may be numbered in any order in which each follows its source.
+
+        Raises:
+            ValueError: a string is malformed, has an operation that is not in the space, or has only skips; the message
+                gives its line (the first is ``first_line``) and the reason.
+        """
+        cells = np.empty((len(strings), 2, 4), dtype=np.int64)
+        for row, string in enumerate(strings):
+            try:
+                cells[row] = _parse_cell(string, self.vocabulary[1:-1])
+            except ValueError as error:
+                raise ValueError(f"line {first_line + row}: {error}, in {string!r}") from None
+        return self.from_keys(_keys(cells[:, 0], cells[:, 1]))
+
+    def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Not known in closed form.
+
+        Raises:
+            ValueError: always; the message says where the sizes are.
+        """
+        raise ValueError(self._no_closed_form("parameters"))
+
+    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Not known in closed form.
+
+        Raises:
+            ValueError: always; the message says where the sizes are.
+        """
+        raise ValueError(self._no_closed_form("flops"))
+
+    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        """Not known in closed form.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(self._no_closed_form(name))
+
+    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """The key that the benchmark's files give each network, whichever of its cells is given.
+
+        Raises:
+            ValueError: an architecture is not of this space; the message names its index.
+        """
+        archs.require_vocabulary(self.vocabulary, self.name)
+        output = len(self.vocabulary) - 1
+        wrong = np.diff(archs.node_offsets) != 6
+        if not wrong.any():
+            nodes = archs.operations.reshape(-1, 6).astype(np.int64)
+            adjacency = np.zeros((len(archs), 6, 6), dtype=bool)
+            adjacency[np.repeat(np.arange(len(archs)), np.diff(archs.edge_offsets)), *archs.edges] = True
+            links = adjacency[:, :5, 1:5].argmax(axis=1)
+            inner = (nodes[:, 1:5] > 0) & (nodes[:, 1:5] < output)
+            wrong = (nodes[:, 0] != 0) | ~inner.all(axis=1) | (nodes[:, 5] != output)
+            wrong |= (adjacency != _adjacency(links)).any(axis=(1, 2))
+        if wrong.any():
+            raise ValueError(
+                f"architecture {int(np.argmax(wrong))} is not of {self.name}: its nodes must be the input, four "
+                "operations that each read from one node, and the output, which reads what no operation reads"
+            )
+        keys = _keys(links, self._digits[nodes[:, 1:5] - 1])
+        if (keys == _ALL_SKIPS).any():
+            raise ValueError(
+                f"architecture {int(np.argmax(keys == _ALL_SKIPS))} is not of {self.name}: all its operations are skips"
+            )
+        return keys
+
+    def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
+        """The inverse of :meth:`keys`, for keys of this space."""
+        links, operations = _lists(keys)
+        nodes = np.zeros((len(keys), 6), dtype=np.int64)
+        nodes[:, 1:5] = np.searchsorted(self._digits, operations) + 1
+        nodes[:, 5] = len(self.vocabulary) - 1
+        return ArchBatch.from_adjacency(nodes, _adjacency(links), self.vocabulary)
+
+    @cached_property
+    def _all_keys(self) -> Int[ndarray, " archs"]:
+        operations = np.array(list(product(self._digits, repeat=4)))
+        keys = _keys(np.repeat(_LINKS, len(operations), axis=0), np.tile(operations, (len(_LINKS), 1)))
+        return np.setdiff1d(keys, [_ALL_SKIPS])
+
+    def _no_closed_form(self, what: str) -> str:
+        table, column = ("nasbench-graph", "<dataset>/para")
+        if self.name == "nasbench-graph-proteins":
+            table, column = "nasbench-graph/proteins", "para"
+        return (
+            f"{self.name} has no closed form for {what}: a network's size depends on its data set's hyper-parameters; "
+            f"the table {table} has the parameters in its column {column}"
+        )
+
+
+def _keys(links: Int[ndarray, "archs 4"], operations: Int[ndarray, "archs 4"]) -> Int[ndarray, " archs"]:
+    """The key of each cell: needless skips are moved to the front, then the smallest key of any numbering is taken.
+
+    A skip that is read is needless, as its readers could read what it reads. So is one that is not, but hands on the
+    output of a node that it alone reads, which without it would go to the output by itself. So is, in this benchmark,
+    one that hands on the input. The needless skips stay in the cell, as a chain between the input and all the rest.
+    """
+    # Column 0 stands for the input, as if it read itself; column i for computing node i.
+    source = np.insert(links, 0, 0, axis=1)
+    skip = np.insert(operations == _SKIP, 0, False, axis=1)
+    passed = skip & (links[:, :, None] == np.arange(5)).any(axis=1)
+    for _ in range(2):  # a run of at most three skips that are read is jumped in two rounds, as the jumps double
+        source = np.where(_at(passed, source), _at(source, source), source)
+    readers = ((source[:, 1:, None] == np.arange(5)) & ~passed[:, 1:, None]).sum(axis=1)
+    needless = passed | (skip & ((source == 0) | (_at(readers, source) == 1)))
+
+    chain = np.maximum.accumulate(np.where(needless, np.arange(5), 0), axis=1)  # the last needless skip up to each node
+    source = np.where(needless, np.roll(chain, 1, axis=1), np.where(source == 0, chain[:, -1:], source))
+    in_each_numbering = _SHAPES[source[:, 1:] @ _BASE_5] * 10_000 + operations @ _PLACES
+    smallest: Int[ndarray, " archs"] = in_each_numbering.min(axis=1)
+    return smallest
+
+
+def _lists(keys: Int[ndarray, " archs"]) -> tuple[Int[ndarray, "archs 4"], Int[ndarray, "archs 4"]]:
+    """What each computing node reads, and its operation as an index into ``OPERATIONS``."""
+    return _LINKS[keys // 10_000], keys[:, None] // _BASE_10 % 10
+
+
+def _adjacency(links: Int[ndarray, "archs 4"]) -> Bool[ndarray, "archs 6 6"]:
+    """Whether there is an edge from the second index to the third."""
+    adjacency = np.zeros((len(links), 6, 6), dtype=bool)
+    adjacency[:, :5, 1:5] = links[:, None, :] == np.arange(5)[:, None]
+    adjacency[:, 1:5, 5] = ~adjacency[:, 1:5].any(axis=2)
+    return adjacency
+
+
+def _at(values: ndarray, columns: Int[ndarray, "archs n"]) -> ndarray:
+    return np.take_along_axis(values, columns, axis=1)
+
+
+def _renumberings() -> tuple[Int[ndarray, "625 24"], Int[ndarray, "4 24"]]:
+    """For each list of sources and order of the nodes: the list's position in ``LINKS`` once renumbered, 9 if in none.
+
+    And for each node and order the worth of its operation's digit in the key.
+    """
+    position = np.full(5**4, len(LINKS))
+    position[_LINKS @ _BASE_5] = np.arange(len(LINKS))
+    lists = np.array(list(product(range(5), repeat=4)))
+    orders = [np.array(order) for order in permutations(range(4))]
+    new_number = [np.insert(np.argsort(order) + 1, 0, 0) for order in orders]  # the input stays 0
+    shapes = [position[new[lists[:, order]] @ _BASE_5] for order, new in zip(orders, new_number, strict=True)]
+    return np.stack(shapes, axis=1), np.stack([_BASE_10[np.argsort(order)] for order in orders], axis=1)
+
+
+_SHAPES, _PLACES = _renumberings()
+
+
+def _parse_cell(string: str, operations: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    links, separator, names = string.strip().partition(":")
+    if not separator:
+        raise ValueError("a cell is written as sources:operations, e.g. 0-1-1-2:gcn,cheb,gin,fc")
+    sources = links.split("-")
+    if len(sources) != 4:
+        raise ValueError(f"a cell has 4 sources joined by '-', not {len(sources)}")
+    for node, source in enumerate(sources, start=1):
+        if source not in [str(number) for number in range(node)]:
+            raise ValueError(f"node {node} must read from 0{f' … {node - 1}' if node > 1 else ''}, not '{source}'")
+    chosen = names.split(",")
+    if len(chosen) != 4:
+        raise ValueError(f"a cell has 4 operations joined by ',', not {len(chosen)}")
+    for name in chosen:
+        if name not in operations:
+            raise ValueError(f"unknown operation '{name}' (known: {', '.join(operations)})")
+    if set(chosen) == {"skip"}:
+        raise ValueError("a cell of skips only is not in the space")
+    return [int(source) for source in sources], [OPERATIONS.index(name) for name in chosen]

@@ -1,0 +1,1 @@
+"""Encoders: networks that turn architectures into vectors, a file each."""

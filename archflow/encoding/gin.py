@@ -1,0 +1,80 @@
+"""GIN: the graph isomorphism network (Xu et al., ICLR 2019, arXiv:1810.00826) over a DAG, edges in both directions.
+
+In each layer, with one-hot operations as x⁰,
+
+    x_i ← ReLU(MLP(x_i + Σ_j x_j)),      MLP(x) = W₂ ReLU(W₁ x + b₁) + b₂
+
+The values of all layers side by side (jumping knowledge) go through one linear map, and the encoding is the mean over
+the nodes. ε is 0 and there is no batch normalisation, so that an architecture's encoding depends on nothing else in its
+minibatch, training and evaluation are the same, and equal neighbourhoods may be computed once. A sum and a linear map
+may trade places: W₁ is applied before the messages are summed, and the last map after the mean, where rows are fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from archflow.archs.batch import ArchBatch
+from archflow.encoding.base import NodeEncoder
+from archflow.encoding.sharing import Bags, shared_bags, with_self
+
+
+class GIN(NodeEncoder):
+    """The encoder ``gin``.
+
+    Args:
+        vocabulary: names of the operations of the space.
+        hidden: width of the node values and of the encoding.
+        layers: number of graph convolutions.
+    """
+
+    name = "gin"
+
+    def __init__(self, vocabulary: Sequence[str], hidden: int = 128, layers: int = 3) -> None:
+        super().__init__()
+        if hidden < 1 or layers < 1:
+            raise ValueError(f"gin needs hidden ≥ 1 and layers ≥ 1, not {hidden} and {layers}")
+        self.vocabulary = tuple(vocabulary)
+        self.width = hidden
+        self.settings = {"hidden": hidden, "layers": layers}
+        widths = [len(self.vocabulary), *[hidden] * (layers - 1)]
+        self.first = nn.ModuleList(nn.Linear(width, hidden) for width in widths)
+        self.second = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
+        self.join = nn.Linear(layers * hidden, hidden)
+
+    def prepare(self, archs: ArchBatch) -> None:
+        """Number the distinct neighbourhoods."""
+        archs.neighbourhoods(len(self.first) - 1)
+
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
+        """The value of every node; training mode and evaluation mode are the same.
+
+        Raises:
+            ValueError: the architectures have another vocabulary.
+        """
+        return self.join(torch.cat([x.index_select(0, members.rows) for x, members in self._layers(archs)], 1))
+
+    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
+        """The encoding of every architecture; training mode and evaluation mode are the same.
+
+        Raises:
+            ValueError: the architectures have another vocabulary.
+        """
+        return self.join(torch.cat([members.of(x, "mean") for x, members in self._layers(archs)], 1))
+
+    def _layers(self, archs: ArchBatch) -> Iterator[tuple[Float[Tensor, "rows hidden"], Bags]]:
+        """For each layer the values of its rows, and which rows are the nodes of each architecture."""
+        archs.require_vocabulary(self.vocabulary, "the encoder's")
+        x = torch.eye(len(self.vocabulary)).to(self.join.weight)
+        classes = archs.neighbourhoods(len(self.first) - 1)
+        plan = shared_bags(archs, classes, [with_self(archs.neighbours)], x.device)
+        for layer, first, second in zip(plan, self.first, self.second, strict=True):
+            assert isinstance(first, nn.Linear)
+            summed = layer.heard[0].of(F.linear(x, first.weight).to(x.dtype), "sum")
+            x = torch.relu(second(torch.relu(summed + first.bias))).to(x.dtype)
+            yield x, layer.members

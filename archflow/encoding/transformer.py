@@ -1,0 +1,94 @@
+"""Transformer: self-attention over the nodes of a cell (Vaswani et al., 2017, arXiv:1706.03762; pre-norm layers).
+
+A node's token is the sum of an embedding of its operation, one of its place in the numbering, and a linear map of its
+row and its column of the adjacency matrix. The encoding is the mean over the nodes. It depends on their numbering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from archflow.archs.batch import ArchBatch
+from archflow.encoding.base import NodeEncoder
+from archflow.encoding.dense import dense, require_room
+
+
+class Transformer(NodeEncoder):
+    """The encoder ``transformer``.
+
+    Args:
+        vocabulary: names of the operations of the space.
+        hidden: width of the tokens and of the encoding; a multiple of ``heads``. Inside a layer it is four times that.
+        layers: number of encoder layers.
+        heads: number of attention heads.
+        nodes: the most nodes that an architecture may have.
+    """
+
+    name = "transformer"
+
+    def __init__(
+        self, vocabulary: Sequence[str], hidden: int = 128, layers: int = 3, heads: int = 4, nodes: int = 32
+    ) -> None:
+        super().__init__()
+        if min(hidden, layers, heads, nodes) < 1:
+            raise ValueError(
+                f"transformer needs hidden, layers, heads and nodes ≥ 1, not {hidden}, {layers}, {heads} and {nodes}"
+            )
+        if hidden % heads:
+            raise ValueError(f"transformer needs hidden to be a multiple of heads, but {hidden} is none of {heads}")
+        self.vocabulary = tuple(vocabulary)
+        self.width = hidden
+        self.settings = {"hidden": hidden, "layers": layers, "heads": heads, "nodes": nodes}
+        self.operation = nn.Linear(len(self.vocabulary), hidden, bias=False)
+        self.place = nn.Embedding(nodes, hidden)
+        nn.init.normal_(self.place.weight, std=0.2)  # about as loud as the rest of a token
+        self.edges = nn.Linear(2 * nodes, hidden)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(hidden, heads, 4 * hidden, dropout=0, batch_first=True, norm_first=True)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(hidden)
+
+    def prepare(self, archs: ArchBatch) -> None:
+        """Refuse architectures that are too large, by their number in the whole batch."""
+        require_room(archs, self.settings["nodes"], self.name)
+
+    def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
+        """The value of every node; training mode and evaluation mode are the same, up to rounding.
+
+        Raises:
+            ValueError: the architectures have another vocabulary, or one has more nodes than the encoder was made for.
+        """
+        x, present = self._tokens(archs)
+        return x[present]
+
+    def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
+        """The encoding of every architecture; training mode and evaluation mode are the same, up to rounding.
+
+        Raises:
+            ValueError: the architectures have another vocabulary, or one has more nodes than the encoder was made for.
+        """
+        x, present = self._tokens(archs)
+        return (x * present[:, :, None]).sum(1) / present.sum(1, keepdim=True)
+
+    def _tokens(self, archs: ArchBatch) -> tuple[Float[Tensor, "archs nodes hidden"], Bool[Tensor, "archs nodes"]]:
+        """The last values, and where there is a node."""
+        archs.require_vocabulary(self.vocabulary, "the encoder's")
+        require_room(archs, self.settings["nodes"], self.name)
+        cells = dense(archs, self.edges.weight)
+        nodes = cells.present.shape[1]
+        # Weights that only zeros would meet are left out.
+        weight = self.edges.weight.unflatten(1, (2, -1))[:, :, :nodes].flatten(1)
+        rows_and_columns = torch.cat([cells.adjacency, cells.adjacency.mT], 2)
+        x = self.operation(cells.operations) + self.place.weight[:nodes]
+        x = x + F.linear(rows_and_columns, weight, self.edges.bias)
+        # Without padding there is no mask, and attention takes its fastest form.
+        padded = len(archs.operations) < cells.present.numel()
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=~cells.present if padded else None)
+        return self.norm(x), cells.present

@@ -1,0 +1,1 @@
+"""Pre-training: the one loop, and a file for each pretext task."""

@@ -1,0 +1,102 @@
+"""arch2vec: a variational graph auto-encoder (Yan et al., NeurIPS 2020, arXiv:2006.06936).
+
+Each node's value v_i gives a normal distribution, of which one sample is decoded into its operation and its edges:
+
+    y_i ~ N(μ(v_i), diag σ²(v_i)),   p(operation of i) = softmax(U y_i + c),   p(i and j share an edge) = σ(y_i · y_j)
+
+and the loss is the cross entropy of the operations and of the edges, plus a small part of the distance of the
+distributions from N(0, I). As published, μ, log σ² and U are linear, and edges are told without their direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
+from numpy import ndarray
+from torch import Tensor, nn
+
+from archflow.archs.batch import ArchBatch
+from archflow.encoding.base import Encoder
+from archflow.pretraining.nodes import NodeValues, most_nodes
+from archflow.pretraining.task import step_generator
+
+
+@dataclass(frozen=True)
+class Arch2Vec:
+    """The pre-training task.
+
+    Attributes:
+        latent: numbers that a node is decoded from; 16 is published.
+        kl: weight of the distance from N(0, I), which is a mean over nodes and a sum over ``latent``. Published is one
+            over the number of nodes in a minibatch, which for the published minibatches is about 0.005.
+    """
+
+    latent: int = 16
+    kl: float = 0.005
+
+    def build(self, encoder: Encoder, archs: ArchBatch) -> Arch2VecObjective:
+        """The encoder with what decodes nodes.
+
+        Raises:
+            ValueError: ``latent`` is below 1, or ``kl`` is negative or not finite.
+        """
+        return Arch2VecObjective(self, encoder, archs)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, JSON-able."""
+        return {"task": "arch2vec", "latent": self.latent, "kl": self.kl}
+
+
+class Arch2VecObjective(nn.Module):
+    """The loss as a function of which architectures are in the minibatch."""
+
+    def __init__(self, task: Arch2Vec, encoder: Encoder, archs: ArchBatch) -> None:
+        super().__init__()
+        if task.latent < 1 or not 0 <= task.kl < np.inf:
+            raise ValueError(f"arch2vec needs latent ≥ 1 and kl ≥ 0, not {task.latent} and {task.kl}")
+        self.archs, self.kl = archs, task.kl
+        encoder.prepare(archs)
+        self.values = NodeValues(encoder, most_nodes(archs))
+        self.mean = nn.Linear(self.values.width, task.latent)
+        self.log_variance = nn.Linear(self.values.width, task.latent)
+        self.operation = nn.Linear(task.latent, len(archs.vocabulary))
+
+    def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
+        """The weighted terms of the loss on the chosen architectures, by name."""
+        archs = self.archs[chosen]
+        values = self.values(archs)
+        mean, log_variance = self.mean(values).float(), self.log_variance(values).float()
+        noise = torch.from_numpy(step_generator().standard_normal(mean.shape, np.float32)).to(mean.device)
+        sample = mean + (log_variance / 2).exp() * noise
+        operations = torch.from_numpy(archs.operations.astype(np.int64)).to(mean.device)
+        first, second, connected = (torch.from_numpy(array).to(mean.device) for array in pairs(archs))
+        alike = (sample[first] * sample[second]).sum(1)
+        edges = F.binary_cross_entropy_with_logits(alike, connected.float(), reduction="sum")
+        distance = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
+        return {
+            "operations": F.cross_entropy(self.operation(sample), operations),
+            "edges": edges / max(1, len(first)),
+            "kl": self.kl * distance.mean(),
+        }
+
+
+def pairs(archs: ArchBatch) -> tuple[Int[ndarray, " pairs"], Int[ndarray, " pairs"], Bool[ndarray, " pairs"]]:
+    """Every two nodes of one architecture, as node numbers of the whole batch, and whether there is an edge.
+
+    The first of the two is the one with the smaller number, and pairs are in the order of their first, then second.
+    """
+    nodes = np.arange(len(archs.operations))
+    later = archs.node_offsets[1:][archs.owners] - nodes - 1
+    # The pair of nodes i < j stands at begin[i] + j.
+    begin = np.cumsum(later) - later - nodes - 1
+    first = np.repeat(nodes, later)
+    second = np.arange(len(first)) - begin[first]
+    connected = np.zeros(len(first), bool)
+    ends = np.sort(archs.edge_index, axis=0)
+    connected[begin[ends[0]] + ends[1]] = True
+    return first, second, connected

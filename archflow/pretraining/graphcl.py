@@ -1,0 +1,214 @@
+"""GraphCL: graph contrastive learning (You et al., NeurIPS 2020, arXiv:2010.13902).
+
+Each architecture of a minibatch is changed at random, twice. A head on the encodings learns to tell which two views are
+of one architecture among all views of the minibatch: the normalised, temperature-scaled cross entropy (NT-Xent)
+
+    − log exp(c(a, b) / τ) / Σ exp(c(a, v) / τ)      over all views v but a itself, c the cosine
+
+averaged over all views a, where b is the other view of the same architecture. (GraphCL as printed leaves b, and the
+views on a's side, out of the sum; that cannot be computed for a minibatch of one.)
+
+The changes are GraphCL's four, made so that what comes out is an architecture still: acyclic, no node cut off from its
+inputs or outputs, over the same vocabulary. Inputs and outputs of the network stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from torch import Tensor, nn
+
+from archflow.archs.batch import ArchBatch
+from archflow.encoding.base import Encoder
+from archflow.pretraining.fgp import mlp
+from archflow.pretraining.nodes import inner_operations
+from archflow.pretraining.task import step_generator
+
+
+@dataclass(frozen=True)
+class GraphCL:
+    """The pre-training task.
+
+    Attributes:
+        augmentations: names of the changes, some of ``AUGMENTATIONS``; each view of each architecture suffers one of
+            them, drawn at random.
+        share: of nodes or edges that a change concerns, from 0 to 1; GraphCL's is 0.2.
+        temperature: τ; GraphCL's is 0.2 on graphs of some dozen nodes.
+        projection_width: width of the head, an MLP with one hidden layer.
+    """
+
+    augmentations: Sequence[str] = ("edges", "operations", "nodes", "branches")
+    share: float = 0.2
+    temperature: float = 0.2
+    projection_width: int = 128
+
+    def build(self, encoder: Encoder, archs: ArchBatch) -> GraphCLObjective:
+        """The encoder with a head.
+
+        Raises:
+            ValueError: an augmentation is unknown or there is none, or a number is outside its range.
+        """
+        return GraphCLObjective(self, encoder, archs)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, JSON-able."""
+        settings = {name: getattr(self, name) for name in ("share", "temperature", "projection_width")}
+        return {"task": "graphcl", "augmentations": list(self.augmentations), **settings}
+
+
+class GraphCLObjective(nn.Module):
+    """The loss as a function of which architectures are in the minibatch."""
+
+    def __init__(self, task: GraphCL, encoder: Encoder, archs: ArchBatch) -> None:
+        super().__init__()
+        unknown = [name for name in task.augmentations if name not in AUGMENTATIONS]
+        if unknown:
+            raise ValueError(f"unknown augmentation '{', '.join(unknown)}'; known: {', '.join(AUGMENTATIONS)}")
+        if not task.augmentations:
+            raise ValueError(f"GraphCL needs at least one augmentation; known: {', '.join(AUGMENTATIONS)}")
+        if not (0 <= task.share <= 1 and 0 < task.temperature < np.inf):
+            raise ValueError(
+                f"GraphCL needs a share from 0 to 1 and a temperature above 0, not {task.share} and {task.temperature}"
+            )
+        self.encoder, self.archs, self.task = encoder, archs, task
+        encoder.prepare(archs)
+        self.head = mlp(encoder.width, task.projection_width, task.projection_width)
+
+    def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
+        """The one term of the loss on the chosen architectures, by name."""
+        archs, rng = self.archs[chosen], step_generator()
+        views = [augmented(archs, self.task.augmentations, self.task.share, rng) for _ in range(2)]
+        first, second = self.head(self.encoder(ArchBatch.concatenate(views))).chunk(2)
+        return {"contrast": nt_xent(first, second, self.task.temperature)}
+
+
+def nt_xent(
+    first: Float[Tensor, "archs width"], second: Float[Tensor, "archs width"], temperature: float
+) -> Float[Tensor, ""]:
+    """The loss of two views of each architecture; see the module."""
+    views = F.normalize(torch.cat([first, second]))
+    scores = views @ views.t() / temperature
+    numbers = torch.arange(len(views), device=views.device)
+    itself = numbers[:, None] == numbers
+    return F.cross_entropy(scores.masked_fill(itself, -torch.inf), numbers.roll(len(first)))
+
+
+def augmented(archs: ArchBatch, names: Sequence[str], share: float, rng: np.random.Generator) -> ArchBatch:
+    """Each architecture after one of the named changes, drawn at random."""
+    drawn = rng.integers(len(names), size=len(archs))
+    groups = [np.flatnonzero(drawn == number) for number in range(len(names))]
+    parts = [
+        AUGMENTATIONS[name](archs[group], share, rng) for name, group in zip(names, groups, strict=True) if len(group)
+    ]
+    return ArchBatch.concatenate(parts)[np.argsort(np.concatenate(groups))]
+
+
+# The changes; none loops over architectures
+
+
+def rewired(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+    """Add at most as many edges as a part ``share`` of those there are, then drop each with probability ``share``.
+
+    A new edge goes from a node that has successors to one of a later generation, so no cycle can close. Of the edges
+    into a node, and of those out of it, the one with the largest random number is not dropped. So a node is without
+    predecessors or successors if it was before. (To drop alone would leave a NAS-Bench-201 cell as it is: each of its
+    edges is the only one into a node, or the only one out of one.)
+    """
+    source, target = archs.edge_index
+    nodes, generation, followed = len(archs.operations), archs.generations, np.diff(archs.successors.starts) > 0
+    drawn = archs.owners[source[rng.random(len(source)) < share]]
+    ends = archs.node_offsets[drawn] + rng.integers(np.diff(archs.node_offsets)[drawn], size=(2, len(drawn)))
+    ends = np.where(generation[ends[0]] < generation[ends[1]], ends, ends[::-1])
+    added = ends[:, (generation[ends[0]] < generation[ends[1]]) & followed[ends[0]]]
+    once = np.unique(np.concatenate([source * nodes + target, added[0] * nodes + added[1]]))
+    source, target = once // nodes, once % nodes
+    number = rng.random(len(once))
+    largest_out, largest_in = np.zeros((2, nodes))
+    np.maximum.at(largest_out, source, number)
+    np.maximum.at(largest_in, target, number)
+    stays = (number >= share) | (number == largest_out[source]) | (number == largest_in[target])
+    return _part(archs, np.ones(nodes, bool), source[stays], target[stays])
+
+
+def other_operations(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+    """Exchange the operation of each node with probability ``share`` for another; inputs and outputs keep theirs."""
+    inner = inner_operations(archs.vocabulary)
+    choices, place = np.flatnonzero(inner), np.cumsum(inner) - 1
+    operations = archs.operations.astype(np.int64)
+    nodes = np.flatnonzero(inner[operations] & (rng.random(len(operations)) < share))
+    if len(choices) > 1:
+        step = rng.integers(1, len(choices), size=len(nodes))
+        operations[nodes] = choices[(place[operations[nodes]] + step) % len(choices)]
+    return ArchBatch(operations, archs.node_offsets, archs.edges, archs.edge_offsets, archs.vocabulary)
+
+
+def without_nodes(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+    """Drop each node with probability ``share``; what fed it feeds what it fed, as if it were the identity.
+
+    Inputs, outputs and nodes without predecessors or successors stay, and so does the one with the larger random number
+    of two neighbours that would both go.
+    """
+    source, target = archs.edge_index
+    number = rng.random(len(archs.operations))
+    between = (np.diff(archs.predecessors.starts) > 0) & (np.diff(archs.successors.starts) > 0)
+    number[~between | ~inner_operations(archs.vocabulary)[archs.operations]] = 1
+    smallest_near = np.ones(len(number))
+    np.minimum.at(smallest_near, source, number[target])
+    np.minimum.at(smallest_near, target, number[source])
+    stays = (number >= share) | (number >= smallest_near)
+    kept, into = stays[source] & stays[target], np.flatnonzero(~stays[target])
+    beyond = archs.successors.of(target[into])
+    bridges = np.repeat(source[into], np.diff(beyond.starts)), beyond.nodes
+    ends = np.concatenate([source[kept], bridges[0]]), np.concatenate([target[kept], bridges[1]])
+    once = np.unique(ends[0] * len(stays) + ends[1])
+    return _part(archs, stays, once // len(stays), once % len(stays))
+
+
+def without_branches(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+    """Cut out each node with probability ``share``, and with it all that no longer is on a way through.
+
+    A way begins at a node that had no predecessors, and ends at one that had no successors. Inputs and outputs are not
+    cut out, and inputs always stay. An architecture that would lose one of its ends stays as it is.
+    """
+    source, target = archs.edge_index
+    alive = ~inner_operations(archs.vocabulary)[archs.operations] | (rng.random(len(archs.operations)) >= share)
+    is_end = np.diff(archs.successors.starts) == 0
+    fed, heard = alive & (archs.generations == 0), alive & is_end
+    for _ in range(int(archs.generations.max())):
+        fed[target[fed[source]]] = True
+        heard[source[heard[target]]] = True
+        fed, heard = fed & alive, heard & alive
+    broken = np.add.reduceat(is_end & ~fed, archs.node_offsets[:-1], dtype=np.int64) > 0
+    is_input = np.array([name.startswith("input") for name in archs.vocabulary])[archs.operations]
+    stays = (fed & heard) | is_input | broken[archs.owners]
+    kept = stays[source] & stays[target]
+    return _part(archs, stays, source[kept], target[kept])
+
+
+AUGMENTATIONS: dict[str, Callable[[ArchBatch, float, np.random.Generator], ArchBatch]] = {
+    "edges": rewired,
+    "operations": other_operations,
+    "nodes": without_nodes,
+    "branches": without_branches,
+}
+"""The changes by name: GraphCL's edge perturbation, attribute masking, node dropping and subgraph."""
+
+
+def _part(
+    archs: ArchBatch, stays: Bool[ndarray, " nodes"], source: Int[ndarray, " edges"], target: Int[ndarray, " edges"]
+) -> ArchBatch:
+    """The architectures with only the nodes that stay and the given edges, both as node numbers of the whole batch."""
+    owner, place = archs.owners, np.cumsum(stays) - 1
+    node_offsets = np.concatenate([[0], place[archs.node_offsets[1:] - 1] + 1])
+    order = np.argsort(owner[source], kind="stable")
+    of = owner[source[order]]
+    edges = np.stack([place[source[order]], place[target[order]]]) - node_offsets[of]
+    edge_offsets = np.searchsorted(of, np.arange(len(archs) + 1))
+    return ArchBatch(archs.operations[stays], node_offsets, edges, edge_offsets, archs.vocabulary)

@@ -1,0 +1,1 @@
+"""Ranking architectures from a few labels."""

@@ -1,0 +1,218 @@
+"""The report: what a ranking of architectures looks like, as one HTML page that needs nothing else.
+
+The page holds Plotly's JavaScript, its own style and script (``page.html``, ``page.css``, ``page.js``) and its data as
+JSON. It opens from a disk, asks no server for anything, and its content security policy forbids it to.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from plotly.offline import get_plotlyjs
+
+from archflow.archs.batch import ArchBatch
+from archflow.support.files import write_atomically
+
+_DRAWN = 20_000
+"""Architectures that are drawn at most: as many SVG points a browser still moves with ease."""
+_BEST = 10
+_QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
+"""Where the map's colour bar, which runs over ranks, names the value itself."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is to be shown; ``n`` is the number of architectures.
+
+    Attributes:
+        title: the page's heading.
+        archs: the ``n`` architectures.
+        strings: each architecture in its native notation.
+        scores: the predicted score (n,) of each method, higher is better; the first method's ten best are drawn.
+        accuracy: the true accuracy (n,), in percent or as a fraction, NaN where unknown; None if nothing is known.
+        surrogate: the flow surrogate (n, k), finite.
+        curves: plots by title; each has curves by name; a curve is a value an epoch, the first epoch being 1.
+        rows: the result table, a dict a method; the first one's keys and those that others add are the columns.
+        settings: how the result came about; may be nested.
+        held_out: (n,) True where the architecture served neither for training nor for validation; None if unknown.
+
+    Raises:
+        ValueError: no method is given, a length differs from ``n``, or the surrogate is not finite.
+    """
+
+    title: str
+    archs: ArchBatch
+    strings: Sequence[str]
+    scores: dict[str, Float[ndarray, " n"]]
+    accuracy: Float[ndarray, " n"] | None
+    surrogate: Float[ndarray, "n k"]
+    curves: dict[str, dict[str, Sequence[float]]]
+    rows: Sequence[dict[str, Any]]
+    settings: dict[str, Any]
+    held_out: Bool[ndarray, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            raise ValueError("a report needs the scores of at least one method")
+        columns: dict[str, Sized] = {"strings": self.strings, "the surrogate": self.surrogate}
+        columns |= {f"the scores of '{name}'": scores for name, scores in self.scores.items()}
+        columns |= {"the accuracy": self.accuracy} if self.accuracy is not None else {}
+        columns |= {"held_out": self.held_out} if self.held_out is not None else {}
+        for what, column in columns.items():
+            if len(column) != len(self.archs):
+                raise ValueError(f"{what} should have an entry an architecture: {len(self.archs)}, not {len(column)}")
+        if self.surrogate.ndim != 2 or not np.isfinite(self.surrogate).all():
+            raise ValueError("the surrogate should be a finite matrix, a row an architecture")
+
+
+def write_report(path: str | Path, report: Report) -> None:
+    """Write the report to ``path`` as one HTML page.
+
+    Raises:
+        OSError: the folder cannot be written or is full; a previous file at ``path`` is then untouched.
+    """
+    folder = resources.files("archflow.report")
+    page = {kind: folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")}
+    filled = Template(page["html"]).substitute(
+        title=html.escape(report.title),
+        style=page["css"],
+        data=_json_in_html(_data(report)),
+        plotly=get_plotlyjs(),
+        script=page["js"],
+    )
+    write_atomically(path, filled)
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """What ``page.js`` reads. Its columns hold the drawn architectures only; ranks and quantiles refer to all."""
+    accuracy = report.accuracy if report.accuracy is not None else np.full(len(report.archs), np.nan)
+    known = ~np.isnan(accuracy)
+    first = np.asarray(next(iter(report.scores.values())), dtype=np.float64)
+    best = np.argsort(-first, kind="stable")[:_BEST]
+    drawn = _choose(best, report.held_out, len(report.archs))
+    components, explained = _principal_components(report.surrogate)
+    return {
+        "archs": len(report.archs),
+        "known": int(known.sum()),
+        "strings": [report.strings[index] for index in drawn],
+        "graphs": _graphs(report.archs[drawn]),
+        "accuracy": _rounded(accuracy[drawn], 6) if known.any() else None,
+        "trueRank": _integers(_ranks(accuracy)[drawn]),
+        "methods": [
+            {
+                "name": name,
+                "score": _rounded(scores[drawn], 5),
+                "rank": _integers(_ranks(scores)[drawn]),
+                # The plot of ranks compares like with like: the rank among those whose accuracy is known.
+                "rankOfKnown": _integers(_ranks(np.where(known, scores, np.nan))[drawn]) if not known.all() else None,
+            }
+            for name, scores in report.scores.items()
+        ],
+        "usedInTraining": np.flatnonzero(~report.held_out[drawn]) if report.held_out is not None else [],
+        "map": {"x": _rounded(components[drawn, 0], 4), "y": _rounded(components[drawn, 1], 4), "explained": explained},
+        "colourBar": _colour_bar(accuracy[known] if known.any() else first),
+        "best": list(range(len(best))),
+        "curves": [{"title": title, "curves": curves} for title, curves in report.curves.items()],
+        "rows": report.rows,
+        "settings": report.settings,
+    }
+
+
+def _choose(best: Int[ndarray, " b"], held_out: Bool[ndarray, " n"] | None, n: int) -> Int[ndarray, " drawn"]:
+    """The architectures to draw: the best, those with labels, then others at random.
+
+    The random order matters even where all are drawn: a space is enumerated in a regular order, and whatever comes
+    last would lie over the rest in every plot.
+    """
+    labelled = np.flatnonzero(~held_out) if held_out is not None else np.zeros(0, np.int64)
+    rng = np.random.default_rng(0)
+    order = np.concatenate([best, rng.permutation(labelled)[: _DRAWN // 4], rng.permutation(n)])
+    _, positions = np.unique(order, return_index=True)
+    return order[np.sort(positions)][:_DRAWN]
+
+
+def _graphs(archs: ArchBatch) -> dict[str, Any]:
+    """The architectures' operations end to end, and their edges: each distinct set of edges once, as a "shape"."""
+    shapes: dict[tuple[int, bytes], int] = {}
+    described: list[dict[str, Any]] = []
+    which = []
+    for index, nodes in enumerate(np.diff(archs.node_offsets)):
+        edges = archs.edges[:, archs.edge_offsets[index] : archs.edge_offsets[index + 1]]
+        number = shapes.setdefault((int(nodes), edges.tobytes()), len(shapes))
+        if number == len(described):
+            described.append({"nodes": int(nodes), "edges": edges.T.tolist()})
+        which.append(number)
+    return {
+        "vocabulary": list(archs.vocabulary),
+        "operations": archs.operations.tolist(),
+        "shapes": described,
+        "shape": which,
+    }
+
+
+def _principal_components(surrogate: Float[ndarray, "n k"]) -> tuple[Float[ndarray, "n 2"], list[float]]:
+    """The first two principal components of the standardised surrogate, and the share of variance each explains."""
+    spread = surrogate.std(axis=0, dtype=np.float64)
+    standard = (surrogate - surrogate.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1)
+    left, singular, right = np.linalg.svd(standard, full_matrices=False)
+    # A component's sign is arbitrary: fix it, so that the same surrogate always gives the same map.
+    sign = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
+    components = left * singular * np.where(sign == 0, 1, sign)
+    total = float((singular**2).sum())
+    shares = [float(value) / total if total > 0 else 0.0 for value in singular**2] + [0.0, 0.0]
+    return np.pad(components, ((0, 0), (0, 2)))[:, :2], shares[:2]
+
+
+def _ranks(values: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    """1 + the number of strictly higher values; NaN where the value is NaN."""
+    values = np.asarray(values, dtype=np.float64)
+    known = np.sort(values[~np.isnan(values)])
+    return np.where(np.isnan(values), np.nan, 1 + len(known) - np.searchsorted(known, values, side="right"))
+
+
+def _colour_bar(values: Float[ndarray, " n"]) -> dict[str, Any]:
+    """What values stand where on the map's colour bar, which runs over ranks from 0 (worst) to 1 (best).
+
+    Accuracies have a long tail (NAS-Bench-201: down to 10 %) that would leave a linear scale one colour for the rest.
+    """
+    ticks = np.nanquantile(values, _QUANTILES, method="nearest")
+    return {"at": _QUANTILES, "label": _rounded(ticks, 6)}
+
+
+def _rounded(values: Float[ndarray, " n"], digits: int) -> list[float | None]:
+    """Rounded to so many significant digits, to keep the page small."""
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _integers(values: Float[ndarray, " n"]) -> list[int | None]:
+    return [int(value) if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types: NumPy's turned into Python's, NaN and infinity into null, others into text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _json_in_html(value: Any) -> str:
+    """JSON that may stand in a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

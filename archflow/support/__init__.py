@@ -1,0 +1,1 @@
+"""What has nothing to do with architectures: files, devices, processes, progress, registries."""

@@ -1,0 +1,1 @@
+"""Zero-cost proxies: measured on untrained networks, or known in closed form."""

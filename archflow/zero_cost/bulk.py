@@ -1,0 +1,228 @@
+"""Zero-cost proxies of many architectures: in parallel, each network once, resumable after a kill.
+
+``archflow.proxies(space, archs)`` measures the real network of each architecture on one minibatch. Architectures that
+compute the same (isomorphic ones, and such as differ in operations that lead nowhere) are measured once; only
+``params`` and ``flops`` count all of a network, as the benchmarks do. What is measured depends on nothing but the
+settings: not on how many processes share the work, in which order, or how often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterable
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy import ndarray
+from torch import Tensor
+
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.networks import Family, family, network, register_networks
+from archflow.benchmarks.own_tables import require_format, write_table
+from archflow.benchmarks.registry import Space, register_space, spaces
+from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.table import Table
+from archflow.support.devices import resolve_device, seeded
+from archflow.support.files import require_writable, write_atomically
+from archflow.support.processes import in_processes, pack
+from archflow.support.progress import Progress, silent
+from archflow.zero_cost.images import SYNTHETIC, digest, minibatch
+from archflow.zero_cost.journal import Journal, Settings
+from archflow.zero_cost.measures import PROXIES, Values, measure, require_known
+
+OF_THE_WHOLE = ("params", "flops")
+"""Proxies that count what leads nowhere, too."""
+
+
+def proxies(
+    space: str,
+    archs: ArchBatch | None = None,
+    names: Iterable[str] = PROXIES,
+    *,
+    images: str | Path = "natural",
+    batch_size: int = 64,
+    size: int | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    classes: int | None = None,
+    seed: int = 0,
+    processes: int | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Table:
+    """Zero-cost proxies of architectures, measured on their untrained networks.
+
+    Args:
+        space: the space's name; ``archflow.benchmarks.networks`` knows which have networks.
+        archs: its architectures; all of it if None.
+        names: some of ``PROXIES``; see :mod:`archflow.zero_cost.measures`.
+        images: "natural", Gaussian noise with the spectrum of natural images; "white", independent Gaussian pixels; or
+            the folder of CIFAR-10's batches. Labels of the first two are random.
+        batch_size: images in the minibatch, the same for all networks.
+        size: their height and width; the benchmark's if None, as are the following three.
+        width: channels of the first cells.
+        depth: cells, or cells a stage; see :func:`archflow.benchmarks.network`.
+        classes: of the classifier.
+        seed: of the images, their labels, and all weights: every network begins with the same random numbers.
+        processes: how many share the work; one a core on the CPU, one on a GPU, if None. Of a space or networks that
+            you registered, several processes must be able to import the module that they are defined in.
+        device: "cpu", "cuda", …, or "auto".
+        out: CSV, JSONL or Parquet file for the values. While the work lasts, OUT.partial holds what is done; OUT.log
+            says which networks failed, if any did. The −inf of a network that is cut is −inf in the table, in CSV and
+            in Parquet; JSON knows no infinity, so JSONL has null for it as for NaN, and both are NaN when it is read.
+        resume: go on with OUT.partial, if it is there.
+        progress: told how many networks are done.
+
+    Returns:
+        a table with a column for each proxy; NaN where a network failed or overflowed.
+
+    Raises:
+        ValueError: an unknown space, proxy or device, a number out of range, an architecture of another space,
+            networks that other processes cannot be told of, or an OUT.partial that was made with other settings, on
+            another device, from other images in the folder, by another version, or is damaged.
+        OSError: the folder of the images is missing or empty, or OUT, OUT.partial or OUT.log cannot be written.
+    """
+    its, known = family(space), make_space(space)
+    names = tuple(dict.fromkeys(names))
+    require_known(names)
+    given = {"size": size, "width": width, "depth": depth, "classes": classes}
+    sizes = {name: getattr(its, name) if value is None else value for name, value in given.items()}
+    if min(sizes.values()) < 1:
+        raise ValueError(
+            f"size, width, depth and classes must be at least 1, not {', '.join(map(str, sizes.values()))}"
+        )
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be at least 1, not {processes}")
+    if out is not None:
+        out = Path(out)
+        require_format(out)
+        for path in (out, _beside(out, "partial"), _beside(out, "log")):
+            require_writable(path)
+    images, where = str(images), str(resolve_device(device))
+    _minibatch.cache_clear()  # the folder may hold other images by now
+    found = _minibatch(images, batch_size, sizes["size"], sizes["classes"], seed, where)  # raises what is wrong now
+    of_images = "" if images in SYNTHETIC else digest(*found)
+    settings = Settings(space, names, images, of_images, batch_size, seed, **sizes, device=where)
+    archs = known.enumerate() if archs is None else archs
+
+    plan = Plan.of(archs, settings)
+    values = np.full(plan.wanted.shape, np.nan)
+    failures: dict[int, str] = {}
+    to_do = np.asarray(plan.wanted.any(axis=1))
+    total = int(to_do.sum())
+    work, most = partial(_measured, settings, its, known), 1 if where.startswith("cuda") else os.cpu_count() or 1
+    if min(processes or most, total) > 1:
+        pack(work)  # raises now if other processes cannot be told of these networks
+
+    def keep(row: int, measured: Values, failed: str) -> None:
+        values[row] = [measured.get(name, math.nan) for name in names]
+        failures.update({row: failed} if failed else {})
+        to_do[row] = False
+
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            journal = stack.enter_context(Journal(_beside(out, "partial"), settings, resume))
+            rows = {str(key): row for row, key in enumerate(plan.keys)}
+            for key, measured, failed in journal.entries():
+                if key in rows and measured.keys() >= set(plan.names_of(rows[key])):
+                    keep(rows[key], measured, failed)
+        rest = int(to_do.sum())
+        progress("networks", total - rest, total)
+        tasks = ((row, plan.networks[[row]], plan.names_of(row)) for row in np.flatnonzero(to_do).tolist())
+        for (row, _, its_names), ended in in_processes(work, tasks, processes or max(1, min(most, rest))):
+            if isinstance(ended, Exception):
+                ended = dict.fromkeys(its_names, math.nan), f"{type(ended).__name__}: {ended}"
+            keep(row, *ended)
+            if journal:
+                journal.add(str(plan.keys[row]), *ended)
+            rest -= 1
+            progress("networks", total - rest, total)
+
+        columns = {name: values[plan.rows[name], column] for column, name in enumerate(names)}
+        causes = [f"{known.format(plan.networks[[row]])[0]}: {failures[row]}" for row in sorted(failures)]
+        if out is not None:
+            _log(_beside(out, "log"), causes)
+            write_table(out, {"arch": known.format(archs), **columns})
+    if journal:
+        journal.path.unlink()
+    if causes:
+        logging.getLogger("archflow").warning("%d networks failed and have NaN; the first: %s", len(causes), causes[0])
+    return Table(str(out) if out else f"{space}/proxies", known, archs, columns)
+
+
+class Plan(NamedTuple):
+    """Which networks are to be built, each once, and what is to be measured on each.
+
+    Attributes:
+        networks: one architecture for each.
+        keys: their names.
+        wanted: whether a proxy is measured on a network.
+        rows: for each proxy the network of every architecture that was asked for.
+    """
+
+    networks: ArchBatch
+    keys: Shaped[ndarray, " networks"]
+    wanted: Bool[ndarray, "networks proxies"]
+    rows: dict[str, Int[ndarray, " archs"]]
+
+    @classmethod
+    def of(cls, archs: ArchBatch, settings: Settings) -> Plan:
+        """The plan for some architectures."""
+        both = ArchBatch.concatenate([archs, family(settings.space).representatives(archs)])
+        keys = make_space(settings.space).keys(both)
+        keys, first, number = np.unique(keys, return_index=True, return_inverse=True)
+        own, live = number[: len(archs)], number[len(archs) :]
+        rows = {name: own if name in OF_THE_WHOLE else live for name in settings.names}
+        wanted = np.stack([np.isin(np.arange(len(keys)), its) for its in rows.values()], axis=1)
+        return cls(both[first], keys, wanted, rows)
+
+    def names_of(self, row: int) -> tuple[str, ...]:
+        """The proxies that are measured on a network."""
+        return tuple(name for name, wanted in zip(self.rows, self.wanted[row], strict=True) if wanted)
+
+
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(f"{out.name}.{ending}")
+
+
+def _log(path: Path, causes: list[str]) -> None:
+    if causes:
+        write_atomically(path, "".join(f"{' '.join(cause.split())}\n" for cause in causes))
+    else:
+        path.unlink(missing_ok=True)
+
+
+@cache
+def _minibatch(
+    source: str, batch: int, size: int, classes: int, seed: int, device: str
+) -> tuple[Float[Tensor, "batch 3 size size"], Int[Tensor, " batch"]]:
+    images, labels = minibatch(source, batch, size, classes, seed)
+    return images.to(device), labels.to(device)
+
+
+def _measured(
+    settings: Settings, its: Family, known: Space, task: tuple[int, ArchBatch, tuple[str, ...]]
+) -> tuple[Values, str]:
+    """The proxies of one network, and what is wrong with them, "" if nothing."""
+    s, (_, arch, names) = settings, task
+    register_networks(s.space, its)  # another process does not know those that were registered here
+    if s.space not in spaces():
+        register_space(s.space, lambda: known)
+    with seeded(s.seed):
+        model = network(s.space, arch, width=s.width, depth=s.depth, classes=s.classes).to(s.device)
+    values = measure(model, *_minibatch(s.images, s.batch_size, s.size, s.classes, s.seed, s.device), names, s.seed)
+    # Minus infinity is a value: see the note on networks that are cut.
+    wild = [name for name, value in values.items() if math.isnan(value) or value == math.inf]
+    return {name: math.nan if name in wild else value for name, value in values.items()}, (
+        f"{', '.join(wild)} overflowed" if wild else ""
+    )

@@ -1,0 +1,115 @@
+"""The file of an unfinished measurement: a line of settings, then a line a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from archflow.zero_cost.measures import Values
+
+VERSION = 2
+"""Of what is measured and how it is written; a journal of another version is not gone on with."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the values depend on, besides the architectures.
+
+    Attributes:
+        space: its name.
+        names: of the proxies.
+        images: a kind of synthetic images, or a folder.
+        digest: of the minibatch, if it is from a folder; "" if the seed says all.
+        batch_size: images in it.
+        seed: of the images, their labels, and all weights.
+        size: height and width of the images.
+        width: channels of the first cells.
+        depth: cells, or cells a stage.
+        classes: of the classifier.
+        device: on which it is computed.
+    """
+
+    space: str
+    names: tuple[str, ...]
+    images: str
+    digest: str
+    batch_size: int
+    seed: int
+    size: int
+    width: int
+    depth: int
+    classes: int
+    device: str
+
+
+class Journal:
+    """What is measured so far. A line that a kill cut off is dropped.
+
+    Args:
+        path: the file; begun anew, unless it is to be resumed and is there.
+        settings: those of the measurement.
+        resume: whether to go on with what is there.
+
+    Raises:
+        ValueError: the file was begun with other settings, by another version, or is damaged.
+    """
+
+    def __init__(self, path: Path, settings: Settings, resume: bool) -> None:
+        self.path = path
+        header = json.loads(json.dumps({"archflow": "proxies", "version": VERSION, "settings": asdict(settings)}))
+        self._file = path.open("a+b" if resume else "w+b")
+        self._file.seek(0)
+        begins = self._file.readline()
+        if not _line(header).startswith(begins):
+            self._read(begins)  # raises if it is no journal at all
+            raise ValueError(
+                f"{path} was begun with other settings or by another version of archflow; name another file, or leave "
+                "--resume out"
+            )
+        end = sum(len(line) for line in chain([begins], self._file) if line.endswith(b"\n"))
+        self._file.truncate(end)
+        if not end:
+            self._write(header)
+        self._file.seek(len(_line(header)))
+
+    def entries(self) -> Iterator[tuple[str, Values, str]]:
+        """Key, values and cause of failure ("" if none) of the networks that were measured before; to be read first."""
+        for line in self._file:
+            match self._read(line):
+                case {"network": str(key), "values": dict(values), "failed": str(failed)} if all(
+                    isinstance(value, int | float) for value in values.values()
+                ):
+                    yield key, values, failed
+                case _:
+                    raise self._damaged(line)
+
+    def add(self, network: str, values: Values, failed: str) -> None:
+        """One network more."""
+        self._write({"network": network, "values": values, "failed": failed})
+
+    def _read(self, line: bytes) -> Any:
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise self._damaged(line) from None
+
+    def _damaged(self, line: bytes) -> ValueError:
+        return ValueError(f"{self.path} is damaged, at {line[:40]!r}; remove it, or leave --resume out")
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._file.write(_line(entry))
+        self._file.flush()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"

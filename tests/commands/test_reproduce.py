@@ -1,0 +1,207 @@
+"""``archflow reproduce`` as a user calls it, on 640 cells, with an encoder and a task from the user's files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from archflow.benchmarks.own_tables import write_table
+from archflow.benchmarks.table import keep
+from archflow.commands.cli import main
+from archflow.studies.lines import FILE, read
+from tests.forgetting import forgetting
+from tests.studies import PLUGIN, PRETEXTS, TABLE, TASK_PLUGIN, figures_of
+
+PATIENCE = 600
+"""Seconds that a process may take on a busy machine."""
+
+STUDY = (
+    *("reproduce", "table1", "--table", "nasbench201=tiny", "--epochs", 1, "--finetune-epochs", 2),
+    *("--seeds", 2, "--splits", 2, "--device", "cpu"),
+)
+PLUGGED = ("--plugin", "bag.py", "--plugin", "edges.py", *STUDY, "--add", "encoder=bag,pretext=count-edges")
+GRID = (*PLUGGED, "--only", "space=nasbench201,encoder=bag")
+RUNS = (len(PRETEXTS) + 1) * 2 * 2
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder to work in, with the two plug-ins, and a cache with the table."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch, forgetting():
+        patch.setenv("ARCHFLOW_CACHE", str(folder / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.chdir(folder)
+        keep(TABLE)
+        (folder / "bag.py").write_text(PLUGIN)
+        (folder / "edges.py").write_text(TASK_PLUGIN)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(home):
+    """The lines of the whole grid, made in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["archflow", *map(str, GRID), "--out", "alone", "--json"])
+        with pytest.raises(SystemExit) as caught:
+            main()
+    assert not caught.value.code
+    return read(home / "alone")
+
+
+def begin(out):
+    """The command in a process of its own."""
+    command = [str(Path(sys.executable).with_name("archflow")), *map(str, GRID), "--out", out, "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+# The whole grid
+
+
+def test_an_encoder_and_a_task_from_the_users_files(home, uninterrupted):
+    assert len(PLUGIN.strip().splitlines()) <= 20
+    assert len(uninterrupted) == RUNS
+    places = {(each["encoder"], each["pretext"], each["seed"], each["split"]) for each in uninterrupted}
+    pretexts = (*PRETEXTS, "count-edges")
+    assert places == {("bag", pretext, seed, number) for pretext in pretexts for seed in (0, 1) for number in (0, 1)}
+    names = {"table1.md", "table1.png", "table1.svg", "table1.html", FILE, f"{FILE}.lock", "encoders"}
+    assert {file.name for file in (home / "alone").iterdir()} == names
+    table = (home / "alone" / "table1.md").read_text()
+    assert "| nasbench201 | bag | count-edges | 4 |" in table
+    assert all(f"| bag | {pretext} |" in table for pretext in PRETEXTS)
+    assert len(list((home / "alone" / "encoders").glob("*.archflow"))) == 2 * (len(pretexts) - 1)
+
+
+def test_one_that_is_killed_then_two_at_once_one_of_them_with_two_processes(home, call, uninterrupted):
+    """The first dies while it is at work; the others share what is left, and each run is made once."""
+    first = other = begin("shared")
+    try:
+        while not read(home / "shared") and first.poll() is None:
+            time.sleep(0.01)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        assert first.returncode == -signal.SIGKILL
+        done = len(read(home / "shared"))
+        assert 0 < done < RUNS
+        other = begin("shared")
+        outcome = call(*GRID, "--out", "shared", "--processes", 2, "--json")
+        out, err = other.communicate(timeout=PATIENCE)
+    finally:
+        first.kill()
+        other.kill()
+    assert (outcome.code, other.returncode) == (0, 0), outcome.err + err
+    assert [line for line in outcome.lines if not line.startswith("runs: ")] == []
+    for facts in (outcome.json, json.loads(out)):
+        assert (facts["study"], facts["runs"], facts["done"], facts["failures"]) == ("table1", RUNS, RUNS, [])
+        assert facts["files"] == [f"shared/table1.{ending}" for ending in ("md", "png", "svg", "html")]
+        assert figures_of(facts["lines"]) == figures_of(uninterrupted)
+    whole = [each for each in (home / "shared" / FILE).read_bytes().splitlines() if each.endswith(b"}")]
+    keys = [json.loads(each)["key"] for each in whole]
+    assert len(keys) == len(set(keys)) == RUNS
+    assert len(list((home / "shared" / "encoders").glob("*.archflow"))) == 2 * len(PRETEXTS)
+    assert not list((home / "shared" / "encoders").glob("*.partial"))
+
+
+# What it says
+
+
+def test_without_a_name_the_studies_are_listed(call):
+    outcome = call("reproduce")
+    assert (outcome.code, outcome.err) == (0, "")
+    for name in ("table1", "label-ratio", "pretrain-ratio", "pool-only", "ablation", "encoders", "domains", "draws"):
+        assert f" {name} " in outcome.out
+    studies = call("reproduce", "--json").json["studies"]
+    assert list(studies)[-2:] == ["operation-probe", "speed"]
+
+
+def test_list_shows_the_cost_and_does_nothing(home, call, uninterrupted):
+    before = sorted(home.rglob("*"))
+    outcome = call(*GRID, "--out", "new", "--list", "--json")
+    rows = outcome.json["left"]
+    assert (outcome.code, outcome.err, outcome.json["failures"]) == (0, "", [])
+    assert [(row["pretext"], row["runs"], row["done"], row["pretrainings"]) for row in rows] == [
+        ("none", 4, 0, 0),
+        *((pretext, 4, 0, 2) for pretext in (*PRETEXTS[1:], "count-edges")),
+    ]
+    assert {row["hours"] for row in rows} == {None}  # nobody knows how fast the user's encoder is
+    done = call(*GRID, "--out", "alone", "--list", "--json").json["left"]
+    assert all((row["runs"], row["done"], row["pretrainings"]) == (4, 4, 0) for row in done)
+    plain = call(*STUDY, "--only", "encoder=gin", "--out", "new", "--list")
+    assert (plain.code, plain.err) == (0, "")
+    for text in ("hours", "pretrainings", "gin", "zero-cost"):
+        assert text in plain.out
+    assert "cannot be run: space=nasbench101: the table nasbench101 is made from its official files" in plain.out
+    assert "cannot be run: space=darts: " in plain.out
+    assert sorted(home.rglob("*")) == before
+
+
+def test_what_fails_is_told_and_the_command_fails(home, call):
+    write_table("less.csv", {"arch": TABLE.space.format(TABLE.archs[:100]), "accuracy": TABLE["accuracy"][:100]})
+    assert call("tables", "add", "less.csv", "--space", "nasbench201", "--column", "accuracy").code == 0
+    args = ("reproduce", "label-ratio", "--only", "pretext=none", "--table", "nasbench201=less", "--splits", 1)
+    args = (*args, "--seeds", 1, "--finetune-epochs", 1, "--device", "cpu", "--out", "less", "--json")
+    outcome = call(*args)
+    facts = outcome.json
+    assert (outcome.code, facts["done"], facts["runs"], len(facts["failures"])) == (1, 2, 3, 3)
+    assert [each["labels"] for each in facts["lines"]] == [0.05, 0.1]
+    whats = [failure["what"] for failure in facts["failures"]]
+    assert whats[:2] == ["space=nasbench101", "space=darts"]
+    assert whats[2] == "space=nasbench201,encoder=resgatedgcn,pretext=none,labels=0.01,share=1.0,seed=0,split=0"
+    failed = [line for line in outcome.lines if line.startswith("failed: ")]
+    assert failed == [f"failed: {failure['what']}: {failure['why']}" for failure in facts["failures"]]
+
+
+@pytest.mark.parametrize("before", [(), ("--plugin", "bag.py")], ids=["", "with a plug-in"])
+def test_ctrl_c_says_how_it_goes_on(home, call, monkeypatch, tmp_path, before):
+    def interrupt(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+    monkeypatch.setattr("archflow.studies.runs.tested", interrupt)
+    outcome = call(*before, *STUDY, "--only", "space=nasbench201,encoder=gin,pretext=none", "--out", tmp_path / "out")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.lines[-1] == "archflow: interrupted; the same command goes on from what was saved"
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("reproduce", "nope"), "unknown study 'nope'; known studies: table1, .*speed"),
+        ((*STUDY, "--only", "encoder"), "--only takes AXIS=VALUE, joined by commas, not 'encoder'"),
+        ((*STUDY, "--only", "encoder="), "--only takes AXIS=VALUE"),
+        ((*STUDY, "--only", "=gin"), "--only takes AXIS=VALUE"),
+        ((*STUDY, "--only", "encoder=gin,"), "--only takes AXIS=VALUE, joined by commas, not ''"),
+        ((*STUDY, "--only", "encoder=nope"), "the study has no encoder 'nope'; it has: flowerformer, gin"),
+        ((*STUDY, "--only", "nope=gin"), "unknown axis 'nope'; known: space, encoder, pretext"),
+        ((*STUDY, "--add", "encoder=nope"), "unknown encoder 'nope'; known: .*digcn"),
+        ((*STUDY, "--add", "pretext=nope"), "unknown pretext 'nope'; known: none, graphcl"),
+        ((*STUDY, "--add", "labels=0.2"), "nothing can be added to the axis 'labels'"),
+        ((*STUDY, "--table", "tiny"), "--table takes AXIS=VALUE"),
+        ((*STUDY, "--table", "nope=tiny"), "a table is named for the space 'nope'"),
+        ((*STUDY, "--budget", "nope"), "unknown budget 'nope'; known budgets: published, two-cores"),
+        ((*STUDY, "--epochs", 0), "epochs"),
+        ((*STUDY, "--finetune-epochs", 0), "epochs"),
+        ((*STUDY, "--seeds", 0), "seeds"),
+        ((*STUDY, "--splits", 0), "splits"),
+        ((*STUDY, "--processes", 0), "processes must be at least 1, not 0"),
+        ((*STUDY, "--seed", -1), "seed"),
+        ((*STUDY, "--device", "abacus"), "there is no device 'abacus' here"),
+        ((*STUDY, "--out", "bag.py/out"), r"bag\.py"),
+        (("--plugin", "nope.py", *STUDY), "there is no file nope.py"),
+        (("--plugin", "cache", *STUDY), "there is no file cache"),
+    ],
+    ids=lambda value: " ".join(map(str, value[-2:])) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_one_line_and_nothing_is_made(home, call, args, reason):
+    before = sorted(home.rglob("*"))
+    call(*args).assert_mistake(reason)
+    assert sorted(home.rglob("*")) == before
+    assert not (home / "reproduce").exists()

@@ -1,0 +1,80 @@
+"""The compiled layer equals the same layer by PyTorch's own operations, which other devices use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from archflow.encoding.kernels.gated import gated_layer, plain_gated_layer
+from archflow.encoding.sharing import Layer
+
+
+def random_layer(seed, inputs=30, outputs=50, operations=4):
+    rng = np.random.default_rng(seed)
+    starts = np.concatenate([[0], np.cumsum(rng.integers(0, 5, outputs))])
+    rows = (
+        rng.integers(inputs, size=outputs),
+        rng.integers(operations, size=outputs),
+        rng.integers(inputs, size=starts[-1]),
+    )
+    return Layer.on(torch.device("cpu"), *rows, starts)
+
+
+def run(function, layer, scale, dtype, hidden=70):
+    torch.manual_seed(0)
+    embedded = torch.randn(4, hidden, dtype=dtype, requires_grad=True)
+    projected = (scale * torch.randn(30, 4 * hidden, dtype=dtype)).requires_grad_()
+    out = function(embedded, projected.clone(), layer)
+    (out * torch.randn(out.shape, dtype=dtype)).sum().backward()
+    return out.detach(), embedded.grad, projected.grad
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("scale", [0.1, 1, 30])
+def test_outputs_and_gradients(seed, scale):
+    layer = random_layer(seed)
+    for found, expected in zip(
+        *(run(f, layer, scale, torch.float64) for f in (gated_layer, plain_gated_layer)), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1, 10, 1000])
+def test_no_gate_overflows_in_single_precision(scale):
+    layer = random_layer(0)
+    found, expected = (run(f, layer, scale, torch.float32)[0] for f in (gated_layer, plain_gated_layer))
+    assert torch.isfinite(found).all()
+    if scale <= 10:
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_the_same_twice_to_the_last_bit():
+    layer = random_layer(1)
+    for first, second in zip(*(run(gated_layer, layer, 1, torch.float32) for _ in range(2)), strict=True):
+        assert torch.equal(first, second)
+
+
+SCRIPT = """
+import torch, archflow
+archs = archflow.space("nasbench201").sample(20)
+for name, threads in ("resgatedgcn", None), ("flowerformer", 2), ("resgatedgcn", 1):
+    if threads:
+        torch.set_num_threads(threads)
+    archflow.encoder(name, archs.vocabulary, hidden=8, layers=1)(archs).sum().backward()
+    import numba
+    print(torch.get_num_threads(), numba.get_num_threads())
+"""
+
+
+def test_threads_are_as_many_as_pytorchs():
+    """In a process of its own, as Numba begins its threads once."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "3"}
+    printed = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, check=True, capture_output=True, text=True
+    )
+    assert printed.stdout.split() == ["1", "1", "2", "2", "1", "1"]

@@ -1,0 +1,148 @@
+import errno
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import archflow.support.files
+from archflow.support.files import load_tensors, save_tensors, write_atomically
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "folder" / "some.file"
+    write_atomically(path, "the previous content")
+    return path
+
+
+def names(path):
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+@pytest.mark.parametrize("content", ["τ → λ", b"\x00\xff bytes", "", b"", "x" * 1_000_000])
+def test_writes_text_and_bytes(path, content):
+    write_atomically(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert names(path) == ["some.file"]
+
+
+def test_makes_the_folder(tmp_path):
+    write_atomically(str(tmp_path / "a" / "b" / "c"), "text")
+    assert (tmp_path / "a" / "b" / "c").read_text() == "text"
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync", "chmod", "fdopen"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=["disk full", "Ctrl-C"]
+)
+def test_a_failing_write_leaves_the_previous_file(path, monkeypatch, failing, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(archflow.support.files.os, failing, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, "the new content")
+    monkeypatch.undo()
+    assert path.read_text() == "the previous content"
+    assert names(path) == ["some.file"]
+
+
+def test_a_full_disk_leaves_the_previous_file(path, full_disk):
+    with pytest.raises(OSError, match="No space left on device"):
+        write_atomically(path, "the new content")
+    assert full_disk
+    assert path.read_text() == "the previous content"
+    assert names(path) == ["some.file"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(path, monkeypatch):
+    seen = []
+    replace = os.replace
+
+    def look(temporary, target):
+        assert os.path.dirname(temporary) == os.path.dirname(target)
+        seen.append((path.read_text(), open(temporary).read()))  # noqa: SIM115
+        replace(temporary, target)
+
+    monkeypatch.setattr(archflow.support.files.os, "replace", look)
+    write_atomically(path, "the new content")
+    assert seen == [("the previous content", "the new content")]
+    assert path.read_text() == "the new content"
+
+
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_are_those_of_any_new_file(tmp_path, umask, expected):
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "file", "text")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == expected
+
+
+def test_an_unwritable_folder(unprivileged):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_text("the previous content")
+        path.parent.chmod(0o500)
+        try:
+            with pytest.raises(PermissionError):
+                write_atomically(path, "the new content")
+            with pytest.raises(PermissionError):
+                write_atomically(path.parent / "below" / "file", "the new content")
+            assert path.read_text() == "the previous content"
+            assert names(path) == ["file"]
+        finally:
+            path.parent.chmod(0o700)
+
+
+def test_a_folder_that_is_a_file(path):
+    with pytest.raises(OSError, match=r"some\.file"):
+        write_atomically(path / "below", "text")
+    assert path.read_text() == "the previous content"
+
+
+def test_a_target_that_is_a_folder(path):
+    with pytest.raises(OSError, match="folder"):
+        write_atomically(path.parent, "text")
+    assert names(path.parent) == ["folder"]
+    assert path.read_text() == "the previous content"
+
+
+def test_tensors_and_settings_come_back(tmp_path):
+    tensors = {
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "view": torch.arange(12.0, dtype=torch.float64).reshape(3, 4).t(),
+        "scalar": torch.tensor(2.5),
+        "none": torch.zeros(0, 3, dtype=torch.int64),
+        "bf16": torch.ones(2, dtype=torch.bfloat16, requires_grad=True),
+    }
+    settings = {"text": "τ", "numbers": [1, 2.5], "nothing": None, "nested": {"a": True}}
+    save_tensors(tmp_path / "file", "some kind", tensors, settings)
+    found, found_settings = load_tensors(tmp_path / "file", "some kind")
+    assert found_settings == settings
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor.detach())
+
+
+def test_a_failing_save_of_tensors_leaves_the_previous_file(path, monkeypatch):
+    monkeypatch.setattr(
+        archflow.support.files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        save_tensors(path, "some kind", {"x": torch.zeros(3)}, {})
+    assert path.read_text() == "the previous content"
+    assert names(path) == ["some.file"]
+
+
+def test_settings_that_are_no_json_leave_the_previous_file(path):
+    with pytest.raises(TypeError):
+        save_tensors(path, "some kind", {"x": torch.zeros(3)}, {"bad": object()})
+    assert path.read_text() == "the previous content"
+    assert names(path) == ["some.file"]
