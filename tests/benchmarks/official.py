@@ -5,17 +5,14 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import (
-    test_hw_nasbench,
-    test_nasbench101,
-    test_nasbench301,
-    test_nasbench_asr,
-    test_nasbench_graph_full,
-    test_nasbench_macro,
-    test_nasbench_nlp,
-    test_nats_bench,
-    test_transnas101,
-)
+from tests.benchmarks.darts import test_tables as test_nasbench301
+from tests.benchmarks.nasbench101 import test_tables as test_nasbench101
+from tests.benchmarks.nasbench201 import test_hw_nasbench, test_nats_bench
+from tests.benchmarks.nasbench_asr import test_tables as test_nasbench_asr
+from tests.benchmarks.nasbench_graph import test_full_table as test_nasbench_graph_full
+from tests.benchmarks.nasbench_macro import test_tables as test_nasbench_macro
+from tests.benchmarks.nasbench_nlp import test_tables as test_nasbench_nlp
+from tests.benchmarks.transnas101 import test_tables as test_transnas101
 
 
 def nasbench101(folder: Path) -> Path:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archflow.studies import lines as module
 from archflow.studies.lines import FILE, append, read
-from archflow.studies.reproduce import lines as module
 from tests.studies import line
 
 

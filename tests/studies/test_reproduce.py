@@ -13,10 +13,11 @@ from filelock import FileLock
 import archflow
 from archflow.benchmarks.table import Table, keep
 from archflow.encoding.mlp import MLP
+from archflow.studies import runs as cells
 from archflow.studies.evaluate import evaluate, pretrain_task, proxy_column, split
 from archflow.studies.grids import PRETEXTS, STUDIES
 from archflow.studies.lines import FILE, read
-from archflow.studies.reproduce import OTHERS, Failure, cells, cost, plan, reproduce
+from archflow.studies.reproduce import OTHERS, Failure, cost, plan, reproduce
 from archflow.support.plugins import plug_in
 from tests.forgetting import forgetting
 from tests.studies import PLUGIN, SPACE, TABLE, figures_of
