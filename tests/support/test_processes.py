@@ -177,7 +177,7 @@ def test_work_that_other_processes_cannot_be_told_of(monkeypatch):
     exec("def double(task):\n    return 2 * task", there_alone.__dict__)
     monkeypatch.setitem(sys.modules, "there_alone", there_alone)
     assert list(in_processes(there_alone.double, [1], 1)) == [(1, 2)]
-    with pytest.raises(ValueError, match=r"told what to do \(ModuleNotFoundError: No module named 'there_alone'\)"):
+    with pytest.raises(ValueError, match=r"cannot run this \(ModuleNotFoundError: No module named 'there_alone'\)"):
         next(in_processes(there_alone.double, [1], 2))
 
 
