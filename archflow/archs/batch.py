@@ -7,7 +7,6 @@ architecture, and no loop over them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +23,8 @@ from archflow.archs import convert
 from archflow.archs.checks import check_sizes, check_values, sorted_edges
 from archflow.archs.neighbourhoods import refined
 from archflow.archs.ragged import Ragged, offsets_of, owner, positions
-from archflow.archs.sweep import Sweep, generations, sweep
+from archflow.archs.sweep import Sweep, generations, predecessors, sweep
+from archflow.support.digests import digest_arrays
 from archflow.support.files import load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -276,8 +276,7 @@ class ArchBatch:
     @cached_property
     def predecessors(self) -> Ragged[ndarray]:
         """The nodes that each node reads from, as node numbers of the whole batch."""
-        source, target = self.edge_index
-        return Ragged(source, offsets_of(np.bincount(target, minlength=len(self.operations))))
+        return predecessors(self.edges, self.edge_offsets, self.node_offsets)
 
     @cached_property
     def successors(self) -> Ragged[ndarray]:
@@ -310,12 +309,9 @@ class ArchBatch:
         """The nodes in order of generation, with their neighbours in that numbering."""
         return sweep(self.generations, self.predecessors, self.successors, self.node_offsets)
 
-    def digest(self, *columns: Shaped[ndarray, "..."]) -> str:
+    def digest(self, *columns: ndarray) -> str:
         """16 hex digits that tell these architectures, and columns that belong to them, from others."""
-        digest = hashlib.sha256()
-        for array in (*(getattr(self, name) for name in _ARRAYS), *columns):
-            digest.update(array.tobytes())
-        return digest.hexdigest()[:16]
+        return digest_arrays((*(getattr(self, name) for name in _ARRAYS), *columns))
 
     def require_vocabulary(self, vocabulary: Sequence[str], whose: str) -> None:
         """Raise ValueError unless the batch has this vocabulary; ``whose`` names the other side in the message."""

@@ -34,9 +34,7 @@ def to_networkx(names: Sequence[str], edges: Sequence[tuple[int, int]]) -> netwo
 
 def from_pyg(
     batch: torch_geometric.data.Batch,
-) -> tuple[
-    Integer[ndarray, " nodes"], Int[ndarray, " archs+1"], Integer[ndarray, "2 edges"], Int[ndarray, " archs+1"]
-]:
+) -> tuple[Integer[ndarray, " nodes"], Int[ndarray, " archs+1"], Integer[ndarray, "2 edges"], Int[ndarray, " archs+1"]]:
     """Operations, node offsets, edges and edge offsets of a batch with ``x``, ``edge_index`` and ``ptr``."""
     node_offsets = batch.ptr.cpu().numpy().astype(np.int64)
     edge_index = batch.edge_index.cpu().numpy()

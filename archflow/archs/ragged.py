@@ -1,4 +1,4 @@
-"""Lists of different lengths, end to end in one array: neighbours of nodes, nodes of architectures, messages of rows."""
+"""Lists of different lengths, end to end in one array: a node's neighbours, an architecture's nodes."""
 
 from __future__ import annotations
 
@@ -149,9 +149,7 @@ def numbered(keys: ndarray) -> tuple[ndarray, ndarray]:
 
 
 @njit(cache=True)
-def _take(
-    values: ndarray | None, offsets: ndarray, rows: ndarray, names: ndarray | None
-) -> tuple[ndarray, ndarray]:
+def _take(values: ndarray | None, offsets: ndarray, rows: ndarray, names: ndarray | None) -> tuple[ndarray, ndarray]:
     """The chosen lists end to end, and where each begins; without ``values`` the positions of their items."""
     new = np.zeros(len(rows) + 1, np.int64)
     for number, row in enumerate(rows):
@@ -180,7 +178,9 @@ def _reversed(values: ndarray, offsets: ndarray) -> tuple[ndarray, ndarray]:
 
 
 @njit(cache=True)
-def _joined(first: ndarray, first_offsets: ndarray, second: ndarray, second_offsets: ndarray) -> tuple[ndarray, ndarray]:
+def _joined(
+    first: ndarray, first_offsets: ndarray, second: ndarray, second_offsets: ndarray
+) -> tuple[ndarray, ndarray]:
     offsets = first_offsets + second_offsets
     values, free = np.empty(offsets[-1], np.int64), 0
     for number in range(len(offsets) - 1):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
+from numba import njit
 from numpy import ndarray
 
 from archflow.archs.ragged import Ragged, grouped, inverse, offsets_of, owner
@@ -38,6 +39,13 @@ class Sweep(NamedTuple):
     successors: Ragged[ndarray]
     sources: Ragged[ndarray]
     sinks: Ragged[ndarray]
+
+
+def predecessors(
+    edges: Integer[ndarray, "2 edges"], edge_offsets: Int[ndarray, " archs+1"], node_offsets: Int[ndarray, " archs+1"]
+) -> Ragged[ndarray]:
+    """The nodes that each node reads from, as node numbers of the whole batch; edges are in order of their targets."""
+    return Ragged(*_predecessors(edges, edge_offsets, node_offsets))
 
 
 def generations(
@@ -93,3 +101,13 @@ def sweep(
         of_each_arch(is_source),
         of_each_arch(is_sink),
     )
+
+
+@njit(cache=True)
+def _predecessors(edges: ndarray, edge_offsets: ndarray, node_offsets: ndarray) -> tuple[ndarray, ndarray]:
+    sources, offsets = np.empty(edges.shape[1], np.int64), np.zeros(node_offsets[-1] + 1, np.int64)
+    for arch in range(len(node_offsets) - 1):
+        for edge in range(edge_offsets[arch], edge_offsets[arch + 1]):
+            sources[edge] = node_offsets[arch] + edges[0, edge]
+            offsets[node_offsets[arch] + edges[1, edge] + 1] += 1
+    return sources, np.cumsum(offsets)

@@ -36,7 +36,7 @@ from torch.nn.functional import dropout, linear, normalize
 
 from archflow.archs.batch import ArchBatch
 from archflow.archs.ragged import Ragged
-from archflow.encoding.base import EncoderSettings, NodeEncoder, require_positive
+from archflow.encoding.base import EncoderSettings, NodeEncoder
 from archflow.encoding.kernels.attention import attention, related
 from archflow.encoding.kernels.flow import flow
 
@@ -152,7 +152,7 @@ class Block(nn.Module):
         self.flow_norm, self.attention_norm, self.norm = (nn.BatchNorm1d(hidden) for _ in range(3))
 
     def forward(self, x: Float[Tensor, "rows hidden"], batch: Structure) -> Float[Tensor, "rows hidden"]:
-        """a ← N(x + ReLU(flow(x))), b ← N(x + attention(x)), and N(y + W₂ ReLU(W₁ y)) with y = a + b."""
+        """The layer's equations: a by the flow, b by the attention, y = a + b."""
         flow = self.forward_flow(x, batch.predecessors, batch.generations)
         flow = torch.relu(self.backward_flow(flow, batch.successors, batch.generations[::-1]))
         kept = dropout(x.new_ones(len(batch.related.values), self.heads), self.dropout, self.training)

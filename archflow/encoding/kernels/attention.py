@@ -60,7 +60,9 @@ def plain_attention(projected: Tensor, kept: Tensor, looked_at: Ragged[Tensor], 
 
 class _CompiledAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, kept: Tensor, looked_at: Ragged[Tensor], members: Ragged[Tensor]) -> Tensor:
+    def forward(
+        ctx: Any, projected: Tensor, kept: Tensor, looked_at: Ragged[Tensor], members: Ragged[Tensor]
+    ) -> Tensor:
         projected = projected.contiguous()
         weights, seen = (
             projected.new_empty(shape) for shape in (kept.shape, (len(projected), projected.shape[1] // 3))

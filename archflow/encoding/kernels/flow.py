@@ -1,8 +1,8 @@
 """FlowerFormer's flow: what PyTorch would do in a dozen operations a generation, done in a few.
 
-    value_i = GRU(x_i, Σ_j α_ij value_j)      over the rows j that row i hears, with α_ij ∝ exp(u · value_j), Σ_j α_ij = 1
+    f_i = GRU(x_i, Σ_j α_ij f_j)      over the rows j that row i hears, with α_ij ∝ exp(u · f_j), Σ_j α_ij = 1
 
-row after row in the order of the generations. On the CPU the messages are a compiled loop, and so is the gradient.
+generation by generation. On the CPU the messages are a compiled loop, and so is the gradient.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class _CompiledFlow(torch.autograd.Function):
             torch.addmm(bias, message[rows], weight.t(), out=from_message[rows])
             reset_update, new = gates[rows].split([2 * hidden, hidden], 1)
             torch.add(own[rows, : 2 * hidden], from_message[rows, : 2 * hidden], out=reset_update).sigmoid_()
-            torch.addcmul(own[rows, 2 * hidden :], reset_update[:, :hidden], from_message[rows, 2 * hidden :], out=new).tanh_()
+            torch.addcmul(
+                own[rows, 2 * hidden :], reset_update[:, :hidden], from_message[rows, 2 * hidden :], out=new
+            ).tanh_()
             torch.lerp(new, message[rows], reset_update[:, hidden:], out=values[rows])
         ctx.save_for_backward(weight, score, values, message, from_message, gates, share)
         ctx.heard, ctx.steps = heard, steps
@@ -94,9 +96,7 @@ class _CompiledFlow(torch.autograd.Function):
         into_message = torch.empty_like(message)
         into_logit = values.new_zeros(len(values))
         gru = arrays(into_values, message, from_message, gates, into_own, into_heard, into_message)
-        lists = arrays(
-            ctx.heard.values, ctx.heard.offsets, values, score, share, into_message, into_values, into_logit
-        )
+        lists = arrays(ctx.heard.values, ctx.heard.offsets, values, score, share, into_message, into_values, into_logit)
         for rows in reversed(ctx.steps):
             _gru_backward(rows.start, rows.stop, *gru)
             into_message[rows].addmm_(into_heard[rows], weight)

@@ -47,7 +47,9 @@ def gated_layer(
     return outputs
 
 
-def plain_gated_layer(embedded: Tensor, projected: Tensor, own: Tensor, operation: Tensor, heard: Ragged[Tensor]) -> Tensor:
+def plain_gated_layer(
+    embedded: Tensor, projected: Tensor, own: Tensor, operation: Tensor, heard: Ragged[Tensor]
+) -> Tensor:
     """The same by PyTorch's operations, for other devices."""
     key, query, self_, value = projected.chunk(4, 1)
     target = torch.repeat_interleave(heard.counts)
@@ -58,7 +60,9 @@ def plain_gated_layer(embedded: Tensor, projected: Tensor, own: Tensor, operatio
 
 class _GatedLayer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, embedded: Tensor, projected: Tensor, own: Tensor, operation: Tensor, heard: Ragged[Tensor]) -> Tensor:
+    def forward(
+        ctx: Any, embedded: Tensor, projected: Tensor, own: Tensor, operation: Tensor, heard: Ragged[Tensor]
+    ) -> Tensor:
         hidden = embedded.shape[1]
         embedded, projected = embedded.contiguous(), projected.contiguous()
         limit = 0.499 * math.log(torch.finfo(projected.dtype).max)
@@ -75,11 +79,11 @@ class _GatedLayer(torch.autograd.Function):
         out, embedded, projected = ctx.saved_tensors
         grad = torch.ops.aten.threshold_backward(grad_out, out, 0).contiguous()
         grad_embedded, grad_projected = torch.zeros_like(embedded), torch.empty_like(projected)
-        own, operation, source, offsets = arrays(*ctx.lists)
-        by_row = (*grouped(source, len(projected)), *grouped(own, len(projected)))
-        _backward(
-            *arrays(projected), own, operation, source, offsets, *by_row, *arrays(grad, grad_embedded, grad_projected)
-        )
+        inputs, own, operation, source, offsets = arrays(projected, *ctx.lists)
+        sent, sent_offsets = grouped(source, len(inputs))
+        owned, owned_offsets = grouped(own, len(inputs))
+        gradients = arrays(grad, grad_embedded, grad_projected)
+        _backward(inputs, own, operation, source, offsets, sent, sent_offsets, owned, owned_offsets, *gradients)
         return grad_embedded, grad_projected, None, None, None
 
 
@@ -163,4 +167,3 @@ def _backward(
         start = grad_embedded[operation[i]]
         for c in range(hidden):
             start[c] += fifth * grad[i, c]
-
