@@ -216,7 +216,7 @@ def test_a_wrong_setting(name, wrong, reason):
 
 @all_encoders
 def test_the_name_of_a_space_is_no_vocabulary(name):
-    with pytest.raises(ValueError, match="^the vocabulary is the string 'nasbench201', but must be a sequence"):
+    with pytest.raises(ValueError, match=r"^the vocabulary is the string 'nasbench201', but must be a sequence"):
         encoder(name, "nasbench201")
 
 

@@ -1,9 +1,14 @@
+import copy
+import re
+
 import pytest
 import torch
 
 from archflow.archs.batch import ArchBatch
+from archflow.encoding.files import load_encoder, save_encoder
 from archflow.encoding.registry import ENCODERS, encode, encoder, encoders, seeded_encoder
 from archflow.encoding.resgatedgcn import ResGatedGCN
+from archflow.support.files import load_tensors, save_tensors
 from archflow.support.registry import register
 from tests.encoding import ISOLATED, batch_of, new
 from tests.strategies import VOCABULARY
@@ -16,13 +21,13 @@ def test_a_registered_encoder_is_known(forgetful):
 
 
 def test_an_encoder_of_archflows_own_is_not_replaced():
-    with pytest.raises(ValueError, match="^archflow has an encoder 'gin' of its own"):
+    with pytest.raises(ValueError, match=r"^archflow has an encoder 'gin' of its own"):
         register("encoder", "gin", ResGatedGCN)
 
 
 def test_what_is_no_encoder_is_not_registered(forgetful):
     for wrong in (torch.nn.Linear, "gin", type("Other", (ResGatedGCN,), {"name": "other"})):
-        with pytest.raises(ValueError, match="^'mine' is no encoder"):
+        with pytest.raises(ValueError, match=r"^'mine' is no encoder"):
             register("encoder", "mine", wrong)
 
 
@@ -52,3 +57,17 @@ def test_each_part_is_afterwards_in_the_mode_that_it_was_in():
     with pytest.raises(ValueError, match="another space"):
         encode(model, ArchBatch.from_graphs([(["input"], [])], ["input"]))
     assert [part.training for part in model.modules()] == modes
+
+
+def test_weights_that_do_not_fit_their_description(tmp_path):
+    path = tmp_path / "encoder"
+    save_encoder(new("resgatedgcn"), path)
+    tensors, description = load_tensors(path, "encoder")
+    other = copy.deepcopy(description)
+    other["settings"]["hidden"] = 4
+    lacking = {name: tensor for name, tensor in tensors.items() if name != "embed.bias"}
+    more = {**tensors, "more": torch.zeros(1)}
+    for weights, described in ((tensors, other), (lacking, description), (more, description)):
+        save_tensors(path, "encoder", weights, described)
+        with pytest.raises(ValueError, match=re.escape(f"the weights in {path} do not fit")):
+            load_encoder(path)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from archflow.encoding.kernels.gated import gated_layer, plain_gated_layer
 from archflow.archs.ragged import Ragged, offsets_of
+from archflow.encoding.kernels.gated import gated_layer, plain_gated_layer
 
 
 def random_layer(seed, inputs=30, outputs=50, operations=4):
