@@ -7,7 +7,7 @@ import torch
 
 
 def flow_surrogate(graphs, vocabulary, r, P, W, alpha=0.5):
-    """The equations of arXiv:2510.18360, Section 4, word for word: one architecture, one generation, one node after the other."""
+    """Word for word the equations of arXiv:2510.18360, Section 4: one generation, one node after the other."""
     surrogates = []
     for names, edges in graphs:
         graph = nx.DiGraph()
