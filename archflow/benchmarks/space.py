@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
@@ -138,13 +138,9 @@ class Space:
                 f"choices of {self.name} are whole numbers of shape (architectures, {len(options)}), not an array of "
                 f"{choices.dtype} of shape {choices.shape}"
             )
-        wrong = (choices < 0) | (choices >= options)
-        if wrong.any():
-            row, place = np.argwhere(wrong)[0].tolist()
-            raise ValueError(
-                f"architecture {row} is not of {self.name}: {self.decisions[place].name} is a choice from 0 to "
-                f"{options[place] - 1}, not {choices[row, place]}"
-            )
+        for decision, column in zip(self.decisions, choices.T, strict=True):
+            last = len(decision.options) - 1
+            self._require((column >= 0) & (column <= last), f"the choice for {decision.name} must be from 0 to {last}")
         return self._decode(choices.astype(np.int64))
 
     def format(self, archs: ArchBatch) -> list[str]:
@@ -242,6 +238,11 @@ class Space:
             rows = rng.integers(self._options, size=(n - len(drawn), len(self._options)))
             drawn |= dict.fromkeys(map(tuple, rows.tolist()))
         return self.decode(np.array(list(drawn)))
+
+    def _require(self, valid: Bool[ndarray, " archs"], reason: str) -> None:
+        """Raise ValueError unless all are valid; the message names the index of the first that is not."""
+        if not valid.all():
+            raise ValueError(f"architecture {int(np.argmin(valid))} is not of {self.name}: {reason}")
 
     def _no_closed_form(self, what: str) -> ValueError:
         return ValueError(f"{self.name} has no closed form for {what}: {self.sizes_elsewhere}")
