@@ -66,7 +66,7 @@ def stand_ins(kind: type[FourNodes], archs: ArchBatch, wire: int | None) -> Arch
         ValueError: an architecture is not of the space.
     """
     space = kind()
-    return space.decode(_all_stand_ins(kind, wire)[space.keys(archs)])
+    return space.decode(_all_stand_ins(kind, wire)[space.keys(archs)])  # type: ignore[arg-type]  # a class can be hashed
 
 
 @cache

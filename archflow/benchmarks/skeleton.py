@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from jaxtyping import Int
@@ -26,6 +27,11 @@ class SharedSkeleton(Space):
 
     skeleton: Sequence[tuple[int, int]]
     form: str
+
+    @property
+    def size(self) -> int:
+        """How many architectures there are: each choice of an operation for each inner node."""
+        return prod(len(decision.options) for decision in self.decisions)
 
     def encode(self, archs: ArchBatch) -> Int[ndarray, "archs decisions"]:
         """The operation of each inner node, numbered from 0 behind "input" in the vocabulary.

@@ -27,6 +27,7 @@ from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench101 import closed_form as signal
+from archflow.benchmarks.space import Space
 
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 MAX_VERTICES, MAX_EDGES = 7, 9
@@ -52,7 +53,7 @@ Cell = tuple[Sequence[Sequence[int]] | ndarray, Sequence[str]]
 """A cell as the benchmark's ``ModelSpec`` takes it: upper triangular matrix, operations of all vertices."""
 
 
-class NASBench101:
+class NASBench101(Space):
     """The space ``nasbench101``: 423,624 cells, as DAGs of 2 to 7 nodes over a vocabulary of 5."""
 
     name = "nasbench101"
