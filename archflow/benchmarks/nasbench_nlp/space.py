@@ -29,6 +29,7 @@ from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch, Graph
 from archflow.archs.neighbourhoods import scramble
+from archflow.benchmarks.space import Space
 from archflow.support.files import without_repetition
 
 STATES = 3
@@ -59,7 +60,7 @@ Recipe = dict[str, tuple[str, list[str]]]
 """For the name of each node its operation and inputs."""
 
 
-class NASBenchNLP:
+class NASBenchNLP(Space):
     """The space ``nasbench-nlp``: recipes of at most three hidden states, as DAGs over a vocabulary of 17.
 
     Every input is read, and every operation leads to a new hidden state, as in all that the benchmark drew.
