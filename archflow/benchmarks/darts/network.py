@@ -65,8 +65,7 @@ class Cell(nn.Module):
         self.last = relu_conv_norm(last, width, 1)
         self.sources = [source for source, _ in edges]
         self.operations = nn.ModuleList(
-            operation(OPERATIONS[number], width, stride=2 if reduces and source < 2 else 1)
-            for source, number in edges
+            operation(OPERATIONS[number], width, stride=2 if reduces and source < 2 else 1) for source, number in edges
         )
 
     def forward(
