@@ -1,0 +1,1 @@
+"""Heads: what turns columns of numbers and a few labels into a ranking."""
