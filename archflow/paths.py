@@ -11,13 +11,15 @@ For a set S of operations, three sweeps from the nodes without predecessors (sou
     n_i(S) = [cost_i(S) < ∞] Σ n_j(S)    number of paths that use only operations in S         (+, ×)
 
 with j over the predecessors of i; for a source the minimum and the maximum are 0, and the sum is 1. What arrives at the
-sinks is folded by the same min, max or sum. Then, for each S, degrees:
+sinks is folded by the same min, max or sum. A sweep back says which nodes lead to a sink through S alone:
 
-    from sources, into sinks             edges from a source to a node of S, and from such a node to a sink
-    in-degree, out-degree                their means over the nodes of S
+    e_i(S) = [cost_i(S) < ∞] max e_j(S)  with j over the successors of i; for a sink the maximum is 1    (max, ×)
 
-Beside them stand counts of operations and the size and shape of the whole graph. Everything is an exact number or a
-function of exact numbers, so it does not depend on how nodes are numbered, nor on the other architectures of a batch.
+Node i is on a path of S if n_i(S) e_i(S) > 0; the nodes of S that are so are counted for each operation. So much of an
+architecture is alive where operations outside S cut, as "none" does in NAS-Bench-201. Beside them stand, for each S,
+the edges from a source to a node of S and from such a node to a sink; counts of operations; and the size and shape of
+the whole graph. Everything is an exact number or a function of one, so it depends neither on how nodes are numbered nor
+on the other architectures of a batch.
 """
 
 from __future__ import annotations
@@ -29,16 +31,13 @@ from math import comb
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 from numba import njit
 from numpy import ndarray
 
 from archflow.graphs import ArchBatch
 
-OF_A_SET = (
-    *("shortest path", "most on a path", "paths"),
-    *("from sources", "into sinks", "in-degree", "out-degree"),
-)
+OF_A_SET = ("shortest path", "most on a path", "paths", "from sources", "into sinks")
 """The columns that there are for each set of operations; paths are counted as log(1 + n)."""
 OF_THE_GRAPH = ("nodes", "edges", "depth", "width", "skips")
 """Depth is the longest path in edges, width the size of the largest generation, skips the edges from source to sink."""
@@ -76,21 +75,25 @@ def path_features(archs: ArchBatch) -> PathFeatures:
     """
     inner = [number for number, name in enumerate(archs.vocabulary) if not name.startswith(("input", "output"))]
     sets = operation_sets(inner)
-    member = np.zeros((len(archs.vocabulary), len(sets)), bool)
+    place = np.full((len(archs.vocabulary), len(sets)), -1)
     for column, chosen in enumerate(sets):
-        member[chosen, column] = True
-    values = np.empty((len(archs), len(OF_A_SET) * len(sets) + len(archs.vocabulary) + len(OF_THE_GRAPH)), np.float32)
+        place[chosen, column] = column
+    place.T[place.T >= 0] = np.arange((place >= 0).sum())
+    names = _names(archs.vocabulary, sets)
+    values = np.empty((len(archs), len(names)), np.float32)
     step = max(1, _AT_ONCE * len(archs) // (len(archs.operations) * len(sets)))
     for start in range(0, len(archs), step):
-        values[start : start + step] = np.concatenate(list(_columns(archs[start : start + step], member)), axis=1)
-    return PathFeatures(_names(archs.vocabulary, inner, sets), values)
+        values[start : start + step] = np.concatenate(_columns(archs[start : start + step], place), axis=1)
+    return PathFeatures(names, values)
 
 
 def operation_sets(inner: Sequence[int]) -> list[list[int]]:
     """The sets S of path features, by size; the last holds all of ``inner``, even if that is none."""
     sets = [[number] for number in inner] if len(inner) > 1 else []
+    columns = len(inner) * (2 * len(OF_A_SET) + 1)
     for size in range(2, len(inner)):
-        if len(OF_A_SET) * (len(sets) + comb(len(inner), size) + 1) >= _COLUMNS:
+        columns += comb(len(inner), size) * (len(OF_A_SET) + size)
+        if columns >= _COLUMNS:
             break
         sets += [list(chosen) for chosen in combinations(inner, size)]
     return [*sets, list(inner)]
@@ -117,40 +120,43 @@ def weisfeiler_leman_features(archs: ArchBatch, hops: int) -> scipy.sparse.csr_a
     return scipy.sparse.csr_array(scipy.sparse.hstack(parts, "csr"))
 
 
-def _names(vocabulary: Sequence[str], inner: Sequence[int], sets: Sequence[Sequence[int]]) -> tuple[str, ...]:
+def _names(vocabulary: Sequence[str], sets: Sequence[Sequence[int]]) -> tuple[str, ...]:
     called = ["+".join(vocabulary[number] for number in chosen) for chosen in sets[:-1]] + ["all"]
     return (
         *(f"{feature} of {name}" for feature in OF_A_SET for name in called),
+        *(
+            f"{vocabulary[number]} on paths of {name}"
+            for name, chosen in zip(called, sets, strict=True)
+            for number in chosen
+        ),
         *(f"count of {name}" for name in vocabulary),
         *OF_THE_GRAPH,
     )
 
 
-def _columns(archs: ArchBatch, member: Bool[ndarray, "operations sets"]) -> list[Float[ndarray, "archs _"]]:
+def _columns(archs: ArchBatch, place: Int[ndarray, "operations sets"]) -> list[Float[ndarray, "archs _"]]:
     """The groups of columns in the order of their names."""
-    shortest, most, paths = _flows(archs, member)
+    shortest, most, paths, on_paths = _flows(archs, place)
     no_path = most[:, -1:] + 1  # the last set holds every operation
 
     source, target = archs.edge_index
-    in_degree, out_degree = np.diff(archs.predecessors.starts), np.diff(archs.successors.starts)
-    from_source, into_sink = in_degree[source] == 0, out_degree[target] == 0
+    from_source = np.diff(archs.predecessors.starts)[source] == 0
+    into_sink = np.diff(archs.successors.starts)[target] == 0
+    entered, left = _sums(archs, target, from_source), _sums(archs, source, into_sink)
     count = _sums(archs, np.arange(len(archs.operations)), np.ones(len(archs.operations)))
-    of_set = np.maximum(count @ member, 1)
-    degrees = [
-        _sums(archs, target, from_source) @ member,
-        _sums(archs, source, into_sink) @ member,
-        _sums(archs, np.arange(len(in_degree)), in_degree) @ member / of_set,
-        _sums(archs, np.arange(len(out_degree)), out_degree) @ member / of_set,
-    ]
+    member = place >= 0
 
-    sizes, edges = np.diff(archs.node_offsets), np.diff(archs.edge_offsets)
     generations = archs.generations.astype(np.int64)
     depth = np.maximum.reduceat(generations, archs.node_offsets[:-1])
     in_generation = np.zeros((len(archs), int(depth.max()) + 1))
     np.add.at(in_generation, (archs.owners, generations), 1)
     skips = np.bincount(archs.owners[source], from_source & into_sink, len(archs))
+    sizes, edges = np.diff(archs.node_offsets), np.diff(archs.edge_offsets)
     graph = np.stack([sizes, edges, depth, in_generation.max(axis=1), skips], axis=1)
-    return [np.where(np.isinf(shortest), no_path, shortest), most, np.log1p(paths), *degrees, count, graph]
+    return [
+        *(np.where(np.isinf(shortest), no_path, shortest), most, np.log1p(paths)),
+        *(entered @ member, left @ member, on_paths, count, graph),
+    ]
 
 
 def _sums(
@@ -162,49 +168,59 @@ def _sums(
     return np.bincount(places, weights, len(archs) * operations).reshape(-1, operations)
 
 
-def _flows(archs: ArchBatch, member: Bool[ndarray, "operations sets"]) -> Float[ndarray, "3 archs sets"]:
-    """Shortest paths, most operations on a path, and numbers of paths."""
+def _flows(
+    archs: ArchBatch, place: Int[ndarray, "operations sets"]
+) -> tuple[Float[ndarray, "archs sets"], Float[ndarray, "archs sets"], Float[ndarray, "archs sets"], ndarray]:
+    """Shortest paths, most operations on a path, numbers of paths, and the nodes on paths, each in its ``place``."""
     ends = np.array([name.startswith(("input", "output")) for name in archs.vocabulary])
-    cost = np.where(member, 1, np.where(ends[:, None], 0, np.inf))
+    cost = np.where(place >= 0, 1, np.where(ends[:, None], 0, np.inf))
     sweep = archs.sweep
-    is_sink = np.diff(sweep.successors.starts) == 0
-    operations, owners, (predecessors, starts) = archs.operations, archs.owners, sweep.predecessors
-    flows = _swept(
-        operations[sweep.nodes], predecessors, starts, is_sink, owners[sweep.nodes], len(archs), cost, member * 1.0
-    )
-    return np.stack(flows)
+    operations, owners = archs.operations[sweep.nodes], archs.owners[sweep.nodes]
+    return _swept(operations, owners, len(archs), *sweep.predecessors, *sweep.successors, cost, place)
 
 
 @njit(cache=True)
 def _swept(
     operations: ndarray,
-    predecessors: ndarray,
-    starts: ndarray,
-    is_sink: ndarray,
     owners: ndarray,
     archs: int,
+    predecessors: ndarray,
+    starts: ndarray,
+    successors: ndarray,
+    ends: ndarray,
     cost: ndarray,
-    member: ndarray,
-) -> tuple[ndarray, ndarray, ndarray]:
-    """The three flows at once; a row of the sweep comes after those that it reads from."""
+    place: ndarray,
+) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+    """All flows at once: a row of the sweep comes after those that it reads from."""
     rows, sets = len(operations), cost.shape[1]
-    d, m, n = np.empty((rows, sets)), np.empty((rows, sets)), np.empty((rows, sets))
+    d, m, n, e = np.empty((rows, sets)), np.empty((rows, sets)), np.empty((rows, sets)), np.empty((rows, sets))
     shortest, most, paths = np.full((archs, sets), np.inf), np.zeros((archs, sets)), np.zeros((archs, sets))
+    on_paths = np.zeros((archs, place.max() + 1))
     for i in range(rows):
-        is_source = starts[i] == starts[i + 1]
+        is_source, is_sink = starts[i] == starts[i + 1], ends[i] == ends[i + 1]
+        arch, operation = owners[i], operations[i]
         d[i], m[i], n[i] = 0.0 if is_source else np.inf, 0.0, 1.0 if is_source else 0.0
         for j in predecessors[starts[i] : starts[i + 1]]:
             for s in range(sets):
                 d[i, s] = min(d[i, s], d[j, s])
                 m[i, s] = max(m[i, s], m[j, s])
                 n[i, s] = min(n[i, s] + n[j, s], _MANY)
-        arch = owners[i]
         for s in range(sets):
-            d[i, s] += cost[operations[i], s]
-            m[i, s] += member[operations[i], s]
-            n[i, s] = n[i, s] if cost[operations[i], s] < np.inf else 0.0
-            if is_sink[i]:
+            d[i, s] += cost[operation, s]
+            m[i, s] += place[operation, s] >= 0
+            n[i, s] *= cost[operation, s] < np.inf
+            if is_sink:
                 shortest[arch, s] = min(shortest[arch, s], d[i, s])
                 most[arch, s] = max(most[arch, s], m[i, s])
                 paths[arch, s] = min(paths[arch, s] + n[i, s], _MANY)
-    return shortest, most, paths
+    for i in range(rows - 1, -1, -1):
+        arch, operation = owners[i], operations[i]
+        e[i] = 1.0 if ends[i] == ends[i + 1] else 0.0
+        for j in successors[ends[i] : ends[i + 1]]:
+            for s in range(sets):
+                e[i, s] = max(e[i, s], e[j, s])
+        for s in range(sets):
+            e[i, s] *= cost[operation, s] < np.inf
+            if place[operation, s] >= 0 and n[i, s] * e[i, s] > 0:
+                on_paths[arch, place[operation, s]] += 1
+    return shortest, most, paths, on_paths
