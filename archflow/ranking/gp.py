@@ -22,7 +22,6 @@ length, and so few labels could be explained without noise.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, Self, get_args
@@ -34,13 +33,13 @@ from numpy import ndarray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from archflow.ranking.labels import require_rankable
 from archflow.ranking.scaling import Scaling, normal_scores
 
 Kernel = Literal["matern52", "rbf"]
 Blocks = Mapping[str, Float[ndarray, "archs _"]]
 """Columns by the name of their block, float32 or float64; a row an architecture."""
 
-_FEW = 10
 _AT_ONCE = 1 << 13
 """Architectures that are predicted together."""
 _JITTER = (0.0, *(10.0**power for power in range(-10, 1)))
@@ -223,6 +222,18 @@ class GaussianProcess:
             variance[rows] = (self.theta.variance.sum() - explained).clamp(min=0).numpy()
         return mean, np.sqrt(variance + with_noise * self.theta.noise.item())
 
+    def joint(self, blocks: Blocks) -> tuple[Float[ndarray, " archs"], Float[ndarray, "archs archs"]]:
+        """Mean and covariance of all candidates together, without noise; for some thousands of them at most.
+
+        Raises:
+            ValueError: as :meth:`predict`.
+        """
+        x = self._scaled({name: np.asarray(blocks[name]) for name in self.scalings})
+        k = covariance(distances(self.X, x), self.theta, self.settings.kernel)
+        whitened = torch.linalg.solve_triangular(self._L, k, upper=False)
+        rest = covariance(distances(x, x), self.theta, self.settings.kernel) - whitened.T @ whitened
+        return (self._weights @ k).numpy(), rest.numpy()
+
     def to_labels(self, scores: Float[ndarray, "*any"]) -> Float[ndarray, "*any"]:
         """Normal scores, such as mean ± 1.28 std, as labels: interpolated, and on in a straight line beyond all labels.
 
@@ -309,14 +320,5 @@ def _checked(blocks: Blocks, y: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
     labels = np.asarray(y, dtype=float)
     if labels.shape != (_rows(blocks),):
         raise ValueError(f"there are {_rows(blocks):,} architectures, but the labels have shape {labels.shape}")
-    if len(labels) < 2:
-        raise ValueError(f"a ranking needs at least two labels, not {len(labels)}")
-    if not np.isfinite(labels).all():
-        raise ValueError(
-            f"the labels contain NaN or infinity (the first at number {1 + int(np.argmin(np.isfinite(labels)))})"
-        )
-    if (labels == labels[0]).all():
-        raise ValueError("all labels are equal, so there is nothing to rank")
-    if len(labels) < _FEW:
-        warnings.warn(f"{len(labels)} labels say little: expect a poor ranking below {_FEW}", stacklevel=3)
+    require_rankable(labels, "labels")
     return labels
