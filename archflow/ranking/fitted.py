@@ -72,7 +72,7 @@ class Fitted:
 
     def save(self, path: str | Path, provenance: dict[str, Any]) -> None:
         """Write everything to one file."""
-        labelled = {**self.labelled.archs.tensors(), "labels": torch.from_numpy(self.labelled.labels)}
+        labelled = {**self.labelled.archs.tensors(), "labels": torch.tensor(self.labelled.labels)}
         about = {
             "version": _VERSION,
             "encoder": None if self.encoder is None else describe(self.encoder),

@@ -55,7 +55,7 @@ def numbers(values: Any, what: str) -> Float[ndarray, "*shape"]:
     try:
         if np.ma.isMaskedArray(values):
             values = np.ma.filled(values.astype(float), np.nan)
-        return np.asarray(values, dtype=float)
+        return np.array(values, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the {what} are not numbers: {' '.join(str(error).split())}") from None
 
