@@ -51,7 +51,7 @@ def numbers(values: Any, what: str) -> Float[ndarray, "*shape"]:
         ValueError: it holds something else.
     """
     if isinstance(values, Tensor):
-        values = values.detach().cpu().double()
+        values = values.detach().cpu().double().numpy()
     try:
         if np.ma.isMaskedArray(values):
             values = np.ma.filled(values.astype(float), np.nan)
@@ -93,12 +93,12 @@ def merged(examples: Examples, what: str) -> Examples:
     np.minimum.at(lowest, place, labels)
     np.maximum.at(highest, place, labels)
     means = np.where(lowest < highest, np.bincount(place, labels) / np.bincount(place), lowest)
+    require_rankable(means, f"{what} of different architectures")
     if different := int((lowest < highest).sum()):
         warnings.warn(
             f"{different} of the architectures have several different {what}; each counts once, with their mean",
             stacklevel=3,
         )
-    require_rankable(means, f"{what} of different architectures")
     return Examples(archs[first], columns[first], means)
 
 

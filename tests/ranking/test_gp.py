@@ -228,15 +228,6 @@ def test_blocks_that_do_not_fit():
         process.predict({"a": blocks["a"], "b": blocks["a"]})
 
 
-def test_few_labels_are_few():
-    blocks, labels = blocks_and_labels(9)
-    with pytest.warns(UserWarning, match="9 labels say little"):
-        GaussianProcess().fit(blocks, labels)
-    with pytest.warns(UserWarning, match="2 labels say little"):
-        process = GaussianProcess().fit(part(blocks, slice(2)), labels[:2], blocks)
-    assert np.isfinite(process.predict(blocks)).all()
-
-
 def test_constant_columns_say_nothing():
     blocks, labels = blocks_and_labels()
     found = GaussianProcess().fit(blocks, labels).predict(blocks)
