@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
+from archflow.encoding.losses import pairwise_margin_loss
 from archflow.encoding.registry import encode
 from archflow.ranking.head import Examples, Head
-from archflow.ranking.metrics import kendall_tau, pairwise_margin_loss
+from archflow.ranking.metrics import kendall_tau
 from archflow.support.devices import resolve_device, seeded
 from archflow.support.progress import Progress, silent
 

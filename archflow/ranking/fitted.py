@@ -14,14 +14,14 @@ from numpy import ndarray
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.registry import Space
 from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.space import Space
 from archflow.encoding.base import Encoder
-from archflow.encoding.registry import describe, from_description
-from archflow.ranking.columns import Columns, columns_of
+from archflow.encoding.files import describe, from_description
 from archflow.ranking.head import Head, named, part
 from archflow.ranking.labels import contents
 from archflow.ranking.registry import make_head
+from archflow.ranking.sources import Columns, columns_of
 from archflow.support.files import load_tensors, save_tensors
 
 _VERSION = 2

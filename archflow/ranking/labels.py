@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt64
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.archs.batch import ArchBatch, scramble
+from archflow.archs.batch import ArchBatch
+from archflow.archs.neighbourhoods import scramble
 from archflow.ranking.head import Examples
 
 

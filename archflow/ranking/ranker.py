@@ -13,15 +13,15 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.registry import Space
 from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.space import Space
 from archflow.encoding.base import Encoder
-from archflow.ranking.columns import space_of
 from archflow.ranking.fitted import Fitted, Labelled, read_columns, require_columns
 from archflow.ranking.head import Examples, Head
 from archflow.ranking.labels import check_labels, joined, merged
 from archflow.ranking.metrics import kendall_tau
 from archflow.ranking.registry import make_head
+from archflow.ranking.sources import space_of
 from archflow.support.progress import Progress, silent
 
 _FEW = 10

@@ -16,7 +16,7 @@ HEADS: Registry[type[Head]] = Registry("head", {each.name: each for each in (Fin
 
 def heads() -> list[str]:
     """Names of the heads that :class:`archflow.Ranker` knows."""
-    return sorted(HEADS)
+    return HEADS.names()
 
 
 def make_head(name: str, **settings: Any) -> Head:
@@ -25,7 +25,7 @@ def make_head(name: str, **settings: Any) -> Head:
     Raises:
         ValueError: the name is unknown, a setting is, or a setting makes no sense.
     """
-    kind = HEADS.find(name, heads())
+    kind = HEADS.find(name)
     try:
         return kind(kind.Settings(**settings))
     except TypeError as error:

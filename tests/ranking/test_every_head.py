@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from archflow import ArchBatch, Ranker, encoder
 from archflow.benchmarks.nasbench101.space import NASBench101
 from archflow.benchmarks.nasbench201.space import NASBench201
-from archflow.encoding.registry import save_encoder
+from archflow.encoding.files import save_encoder
 from archflow.ranking.head import Head
 from archflow.ranking.metrics import kendall_tau
 from archflow.ranking.registry import HEADS

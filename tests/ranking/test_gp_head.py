@@ -8,9 +8,9 @@ import pytest
 import archflow
 from archflow import ArchBatch, Ranker
 from archflow.ranking import gp_head
-from archflow.ranking.columns import columns_of, space_of
 from archflow.ranking.labels import contents
 from archflow.ranking.metrics import kendall_tau
+from archflow.ranking.sources import columns_of, space_of
 from tests.ranking.test_every_head import CELLS, CONVOLUTIONS, SPACE, TEST, TRAIN, new
 from tests.strategies import VOCABULARY, random_graphs
 

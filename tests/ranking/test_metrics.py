@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archflow.ranking.metrics import kendall_tau, pairwise_margin_loss, precision_at
+from archflow.encoding.losses import pairwise_margin_loss
+from archflow.ranking.metrics import kendall_tau, precision_at
 
 FEW_VALUES = st.sampled_from([-3.0, 0.0, 0.5, 1.0, 2.0, 90.1, 1e6])
 PAIRED = st.lists(st.tuples(FEW_VALUES, FEW_VALUES), min_size=2, max_size=40).map(lambda rows: np.array(rows).T)

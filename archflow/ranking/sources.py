@@ -10,10 +10,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.registry import Space, spaces
 from archflow.benchmarks.registry import space as make_space
-from archflow.benchmarks.table import table as make_table
-from archflow.benchmarks.table import tables
+from archflow.benchmarks.registry import spaces
+from archflow.benchmarks.space import Space
+from archflow.benchmarks.tables import table as make_table
+from archflow.benchmarks.tables import tables
 from archflow.ranking.labels import numbers
 
 _EXTREME = 1e300
