@@ -1,0 +1,73 @@
+"""The public names: what ``archflow.NAME`` finds, each from the room where it lives."""
+
+from collections.abc import Callable
+from typing import Any
+
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.networks import network, networks, register_networks
+from archflow.benchmarks.registry import Space, register_space, space, spaces
+from archflow.benchmarks.table import table, tables
+from archflow.encoding.base import Encoder
+from archflow.encoding.registry import encoder, encoders, register_encoder
+from archflow.flow import FlowDraw, flow_surrogate
+from archflow.pretraining.arch2vec import Arch2Vec
+from archflow.pretraining.fgp import FGP
+from archflow.pretraining.gmae import GMAE
+from archflow.pretraining.graphcl import GraphCL
+from archflow.pretraining.loop import pretrain
+from archflow.pretraining.registry import register_task, tasks
+from archflow.pretraining.task import Task
+from archflow.pretraining.zero_cost import ZeroCost
+from archflow.ranking import metrics
+from archflow.ranking.ranker import Ranker
+from archflow.studies.evaluate import evaluate
+from archflow.studies.reproduce import reproduce
+from archflow.zero_cost.bulk import proxies
+
+__all__ = [
+    "FGP",
+    "GMAE",
+    "Arch2Vec",
+    "ArchBatch",
+    "Encoder",
+    "FlowDraw",
+    "GraphCL",
+    "Ranker",
+    "Space",
+    "Task",
+    "ZeroCost",
+    "encoder",
+    "encoders",
+    "evaluate",
+    "flow_surrogate",
+    "metrics",
+    "network",
+    "networks",
+    "pretrain",
+    "proxies",
+    "register",
+    "register_encoder",
+    "register_space",
+    "register_task",
+    "reproduce",
+    "space",
+    "spaces",
+    "table",
+    "tables",
+    "tasks",
+]
+
+
+def register(kind: str, name: str, thing: Any) -> None:
+    """Stands here until archflow.support.registry has it."""
+    known: dict[str, Callable[[str, Any], None]] = {
+        "space": register_space,
+        "task": register_task,
+        "networks": register_networks,
+    }
+    if kind == "encoder":
+        register_encoder(thing)
+    elif kind in known:
+        known[kind](name, thing)
+    else:
+        raise ValueError(f"nothing of the kind '{kind}' is registered; known: encoder, {', '.join(known)}")
