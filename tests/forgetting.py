@@ -1,25 +1,26 @@
 """What is plugged in and registered here is forgotten behind."""
 
 import contextlib
-import copy
-import importlib
 import os
 import sys
 
 import pytest
 
+from archflow.support.registry import REGISTRIES
+
 
 @contextlib.contextmanager
 def forgetting():
-    """Encoders, tasks, plug-ins, their modules and the path are afterwards what they were."""
+    """What is registered, plug-ins, their modules and the path are afterwards what they were."""
+    before = [(registry, dict(registry)) for registry in REGISTRIES.values()]
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in (("archflow.encoding.registry", "_ENCODERS"), ("archflow.pretraining.registry", "_TASKS")):
-            found = importlib.import_module(module)
-            patch.setattr(found, name, copy.copy(getattr(found, name)))
         patch.setattr("archflow.support.plugins._LOADED", [])
         patch.setattr(sys, "path", list(sys.path))
         yield
         folders = set(sys.path)
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
     folders -= set(sys.path)
     for name, module in list(sys.modules.items()):
         if os.path.dirname(getattr(module, "__file__", None) or "") in folders:

@@ -27,10 +27,10 @@ def resolve_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """PyTorch's global generators, those of GPUs too, begin at the seed here, and behind go on as if nothing had been.
+    """Seed all of PyTorch's global generators inside the block, and restore them on exit.
 
-    GPUs that nothing has used yet are left alone, as to ask them takes memory of each one: what they begin with
-    later is what they would have begun with, the seed of the CPU's generator.
+    GPUs that have not been used yet are left alone, as asking for their state takes memory on each: PyTorch seeds
+    them on first use from the CPU generator's seed, so that is what is restored.
     """
     used, before = torch.cuda.is_initialized(), torch.initial_seed()
     try:

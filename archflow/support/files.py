@@ -7,35 +7,49 @@ old file or the whole new one, whatever happens to the process that writes.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+_YOUNG = 10
+"""Seconds after which a temporary file that nobody holds is a dead writer's."""
+
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
     """Write ``content`` to a temporary file beside ``path``, flush it to the disk, and rename it.
 
+    A symbolic link stays one: the file that it names is replaced. A character device, such as ``/dev/null``, is written
+    to as it is. What a killed process left beside ``path`` is removed.
+
     Raises:
-        OSError: the folder cannot be written or is full; a previous file at ``path`` is then untouched.
+        OSError: the folder cannot be written or is full, or ``path`` is a folder, a pipe or anything else that is no
+            file; a previous file at ``path`` is then untouched.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _require_file(path)
     data = content.encode() if isinstance(content, str) else content
+    if path.is_char_device():
+        path.write_bytes(data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
+            _lock(file)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -45,17 +59,48 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
 def require_writable(path: str | Path) -> None:
     """Raise OSError now, rather than after hours of work, if a file could not be written at ``path``.
 
-    Folders that are missing are not made: what counts is whether the nearest one that is there can be written to.
+    Missing folders are not made; the nearest one that exists must be writable.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; a file is to be written there")
-    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    path = _require_file(path)
+    if path.is_char_device():
+        return
+    nearest = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _require_file(path: str | Path) -> Path:
+    """The file that a path names, behind all links; refuses what is there and is neither a file nor a device."""
+    path = Path(path)
+    path = path.resolve() if path.is_symlink() else path
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; a file is to be written there")
+    if path.exists() and not path.is_file() and not path.is_char_device():
+        raise OSError(f"{path} is no regular file (a pipe, a socket or a disk), so nothing is written there")
+    return path
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of dead writers of ``path``: those that nobody holds a lock on."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            # A young file may be that of a writer who has not locked it yet.
+            if time.time() - leftover.stat().st_mtime > _YOUNG:
+                with leftover.open("rb") as file:
+                    _lock(file)
+                    leftover.unlink()
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Lock a file until it is closed, where the system can; OSError if another process has."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows, where an open file cannot be removed anyway
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def cache_folder() -> Path:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from archflow.support.digests import digest_sources
 
 _LOADED: list[str] = []
 
 
 def plug_in(files: Sequence[str | Path]) -> None:
-    """Import Python files, once each; their folders come last of where Python looks, so that they hide no other module.
+    """Import Python files, once each. Their folders go to the end of ``sys.path``, so that they hide no other module.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -29,7 +27,7 @@ def plug_in(files: Sequence[str | Path]) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {file}")
         if path.suffix != ".py" or not path.stem.isidentifier():
-            raise ValueError(f"{file} is no Python file whose name can be imported, as my_encoder.py can")
+            raise ValueError(f"{file} is no Python file with a name that can be imported, such as my_encoder.py")
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         try:
@@ -38,7 +36,7 @@ def plug_in(files: Sequence[str | Path]) -> None:
             what = f"{type(error).__name__}: {error}{_where(error, path)}"
             raise ValueError(f"{file} cannot be imported ({what})") from error
         if not found or Path(found).resolve() != path:
-            raise ValueError(f"{file} has the name of another module; call it otherwise")
+            raise ValueError(f"{file} has the name of another module; rename the file")
         _LOADED.append(str(path))
 
 
@@ -48,14 +46,7 @@ def _where(error: Exception, path: Path) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
-def code_of(*kinds: type[Any]) -> str:
-    """A digest of the files in which classes are written; "" where all are archflow's own, or typed in."""
-    files = set()
-    for kind in kinds:
-        if kind.__module__.partition(".")[0] != "archflow":
-            with contextlib.suppress(OSError, TypeError):
-                files.add(inspect.getfile(kind))
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in sorted(files))).hexdigest()[:16] if files else ""
+code_of = digest_sources
 
 
 def plugged_in() -> tuple[str, ...]:

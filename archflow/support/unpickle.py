@@ -8,28 +8,20 @@ pickle is read; arrays are made afterwards, from records whose type, shape and l
 
 from __future__ import annotations
 
-import math
 import pickle
-import re
 import struct
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-import numpy as np
-from numpy import ndarray
+from archflow.support.stand_ins import CALLED, NAMED, Array, Named, Refused, Type, checked_key, ordered
 
 MAX_DEPTH = 64
 """How deep lists, tuples and dictionaries may be nested; the benchmarks' files have less than ten levels."""
 MAX_SHARING = 8
 """How many times as many values as a pickle has bytes there may be once what it shares is written out."""
-_MAX_KEY = 32
-"""Entries of a tuple that is the key of a dictionary."""
 _AT_ONCE = 1 << 20
 """Bytes that are read at a time, so that a length is not believed before so much is there."""
-
-_Scalar = str | bytes | int | float | bool | None
 
 
 class Record(dict[str, Any]):
@@ -67,186 +59,11 @@ def restricted_load(
         found = machine.load()
         _check_extent(found, MAX_SHARING * machine.size)
         return _with_arrays(found) if machine.has_arrays else found
-    except _Refused as error:
+    except Refused as error:
         raise ValueError(f"{path} is refused: {' '.join(str(error).split())}") from None
     except Exception as error:  # a malformed pickle can raise nearly anything
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} is truncated or no pickle ({type(error).__name__}: {reason})") from None
-
-
-class _Refused(Exception):
-    """The pickle asks for something that is not allowed."""
-
-
-# Stand-ins
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """What a pickle's GLOBAL gives: a name."""
-
-    module: str
-    name: str
-
-
-@dataclass(slots=True)
-class _Type:
-    """Stands in for ``numpy.dtype``: a letter, the bytes of an item, and their order once the state is known."""
-
-    letter: str
-    size: int
-    order: str = "="
-
-    @classmethod
-    def called(cls, code: Any, *_: Any) -> _Type:
-        if isinstance(code, bytes):
-            code = code.decode("ascii")
-        if not isinstance(code, str) or not _CODE.fullmatch(code):
-            raise _Refused(f"it has an array of type {str(code)[:40]!r}")
-        letter, number = code[0], int(code[1:])
-        return cls(letter, 4 * number if letter == "U" else number)
-
-    def take(self, state: Any) -> None:
-        """The state that NumPy writes: version, order, no fields and no shape, and for text its size."""
-        version, order, *rest = state
-        plain = [None, None, None, -1, -1, 0]
-        text = [None, None, None, self.size, 4 if self.letter == "U" else 1, 8 if self.letter == "U" else 0]
-        of_text = self.letter in "SU" and rest[:5] == text[:5] and rest[5:] in ([8], [0])
-        if (version, order in ("<", ">", "|", "=")) != (3, True) or not (rest == plain or of_text):
-            raise _Refused("it describes an array's type in a way that no array of numbers needs")
-        self.order = order
-
-    @property
-    def code(self) -> str:
-        """NumPy's name for it."""
-        return f"{self.order}{self.letter}{self.size // 4 if self.letter == 'U' else self.size}"
-
-
-_CODE = re.compile(r"b1|[iu][1248]|f[248]|[SU](?:0|[1-9]\d{0,3})")
-"""The types that arrays may have: truth values, numbers, text of fixed length."""
-_FORMATS = {"b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"}
-_FORMATS |= {"f2": "e", "f4": "f", "f8": "d"}
-
-
-@dataclass(slots=True)
-class _Array:
-    """Stands in for an array: its content, once that is known and found to fit type and shape."""
-
-    content: bytes | None = None
-    code: str = ""
-    shape: tuple[int, ...] = ()
-    fortran: bool = False
-
-    def take(self, state: Any) -> None:
-        """The state that NumPy writes: version, shape, type, order, content."""
-        version, shape, its, fortran, content = state
-        if version != 1:
-            raise _Refused("it has an array of another version")
-        self.fill(content, its, shape, bool(fortran))
-
-    def fill(self, content: Any, its: Any, shape: Any, fortran: bool) -> None:
-        if isinstance(content, str):  # Python 2
-            content = content.encode("latin1")
-        if not (isinstance(content, bytes) and isinstance(its, _Type) and isinstance(shape, tuple)):
-            raise _Refused("it has an array that is not of numbers")
-        if len(shape) > 32 or not all(type(side) is int and side >= 0 for side in shape):
-            raise _Refused("it has an array without a proper shape")
-        if math.prod(shape) * its.size != len(content):
-            raise _Refused(f"it has an array of shape {shape} and {len(content):,} bytes, which do not fit")
-        self.content, self.code, self.shape, self.fortran = content, its.code, shape, fortran
-
-    def array(self) -> ndarray:
-        if self.content is None:
-            raise _Refused("it has an array without content")
-        flat: ndarray = np.frombuffer(self.content, np.dtype(self.code))
-        return flat.reshape(self.shape, order="F" if self.fortran else "C").copy()
-
-
-def _scalar(its: Any, content: Any) -> _Scalar:
-    """Stands in for ``numpy.core.multiarray.scalar``."""
-    if isinstance(content, str):
-        content = content.encode("latin1")
-    if not isinstance(its, _Type) or not isinstance(content, bytes) or len(content) != its.size:
-        raise _Refused("it has a number without a proper type")
-    if its.letter == "S":
-        return content.rstrip(b"\0")
-    if its.letter == "U":
-        return content.decode("utf-32-be" if its.order == ">" else "utf-32-le").rstrip("\0")
-    order = ">" if its.order == ">" else "<"
-    value: _Scalar = struct.unpack(order + _FORMATS[f"{its.letter}{its.size}"], content)[0]
-    return value
-
-
-def _reconstruct(subtype: Any, shape: Any, _: Any) -> _Array:
-    """Stands in for ``numpy.core.multiarray._reconstruct``; the array's state then gives all else."""
-    if subtype != _Named("numpy", "ndarray") or shape != (0,):
-        raise _Refused("it makes an array in another way than NumPy writes it")
-    return _Array()
-
-
-def _from_buffer(content: Any, its: Any, shape: Any, order: Any) -> _Array:
-    """Stands in for ``numpy._core.numeric._frombuffer``."""
-    array = _Array()
-    array.fill(content, its, shape, order == "F")
-    return array
-
-
-def _encode(text: Any, encoding: Any) -> bytes:
-    """Stands in for ``_codecs.encode``, by which old protocols write bytes."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise _Refused("it encodes something that is no text of Latin-1")
-    return text.encode("latin1")
-
-
-def _no_bytes() -> bytes:
-    """Stands in for ``bytes``, by which old protocols write none."""
-    return b""
-
-
-def _set(items: Any) -> set[Any]:
-    """Stands in for ``set``, of which old protocols write a call."""
-    return set(map(_key, items))
-
-
-def _ordered(pairs: Any = ()) -> dict[Any, Any]:
-    """Stands in for ``collections.OrderedDict``."""
-    entries: dict[Any, Any] = {}
-    for key, value in pairs:
-        entries[_key(key)] = value
-    return entries
-
-
-_CALLED: dict[_Named, Callable[..., Any]] = {
-    _Named("numpy", "dtype"): _Type.called,
-    **{_Named(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{_Named(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
-    **{_Named(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-    _Named("_codecs", "encode"): _encode,
-    **{_Named(builtins, "bytes"): _no_bytes for builtins in ("builtins", "__builtin__")},
-    **{_Named(builtins, "set"): _set for builtins in ("builtins", "__builtin__")},
-    _Named("collections", "OrderedDict"): _ordered,
-}
-"""What pickles of numbers, NumPy arrays and dictionaries call, in the names of NumPy 1 and 2."""
-_NAMED = {*_CALLED, _Named("numpy", "ndarray")}
-
-
-def _key(key: Any) -> Any:
-    """A key of a dictionary, whose hash is quickly found: a plain value, or a short tuple of some."""
-    if type(key) is str:
-        return key
-    parts = key if isinstance(key, tuple) else (key,)
-    if len(parts) > _MAX_KEY or not all(map(_is_plain, parts)):
-        raise _Refused("it has a dictionary or a set with keys that are neither plain values nor short tuples of them")
-    return key
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, int):
-        return value.bit_length() <= 64
-    return value is None or isinstance(value, str | bytes | float)
-
-
-# The machine
 
 
 class _Bounded:
@@ -287,7 +104,7 @@ class _Machine(pickle._Unpickler):
     def __init__(self, file: IO[bytes], records: Collection[tuple[str, str]], encoding: str) -> None:
         self._bounded = _Bounded(file)
         super().__init__(self._bounded, encoding=encoding)
-        self._records = {_Named(*record) for record in records}
+        self._records = {Named(*record) for record in records}
         self.has_arrays = False
 
     @property
@@ -296,56 +113,56 @@ class _Machine(pickle._Unpickler):
         return self._bounded.size
 
     def find_class(self, module: str, name: str) -> Any:
-        named = _Named(module, name)
-        if named not in _NAMED and named not in self._records:
-            raise _Refused(f"it asks for {module[:80]}.{name[:80]}, which is not allowed")
+        named = Named(module, name)
+        if named not in NAMED and named not in self._records:
+            raise Refused(f"it asks for {module[:80]}.{name[:80]}, which is not allowed")
         return named
 
     def call(self, named: Any, arguments: Any) -> Any:
         """What a call of something named gives."""
-        if named in self._records and isinstance(named, _Named):
+        if named in self._records and isinstance(named, Named):
             if arguments != ():
-                raise _Refused(f"it makes {named.name} in another way than by its attributes")
+                raise Refused(f"it makes {named.name} in another way than by its attributes")
             return Record()
-        made = _CALLED[named](*arguments)
-        self.has_arrays |= isinstance(made, _Array)
+        made = CALLED[named](*arguments)
+        self.has_arrays |= isinstance(made, Array)
         return made
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
-        if not isinstance(self.stack[-1], _Named) or self.stack[-1] not in _CALLED or not isinstance(arguments, tuple):
-            raise _Refused("it calls something that is not allowed")
+        if not isinstance(self.stack[-1], Named) or self.stack[-1] not in CALLED or not isinstance(arguments, tuple):
+            raise Refused("it calls something that is not allowed")
         self.stack[-1] = self.call(self.stack[-1], arguments)
 
     def load_newobj(self) -> None:
         arguments = self.stack.pop()
         if self.stack[-1] not in self._records:
-            raise _Refused("it makes an object of a class that is not allowed")
+            raise Refused("it makes an object of a class that is not allowed")
         self.stack[-1] = self.call(self.stack[-1], arguments)
 
     def load_build(self) -> None:
         state = self.stack.pop()
         match self.stack[-1]:
-            case _Type() | _Array() as stand_in:
+            case Type() | Array() as stand_in:
                 stand_in.take(state)
             case Record() as record if isinstance(state, dict) and all(isinstance(name, str) for name in state):
                 record.update(state)
             case _:
-                raise _Refused("it changes the state of something that has none")
+                raise Refused("it changes the state of something that has none")
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._dictionary()[_key(key)] = value
+        self._dictionary()[checked_key(key)] = value
 
     def load_setitems(self) -> None:
         items = self._since_mark()
         entries = self._dictionary()
         for key, value in zip(items[::2], items[1::2], strict=True):
-            entries[_key(key)] = value
+            entries[checked_key(key)] = value
 
     def load_dict(self) -> None:
         items = self._since_mark()
-        self.append(_ordered(zip(items[::2], items[1::2], strict=True)))
+        self.append(ordered(zip(items[::2], items[1::2], strict=True)))
 
     def load_append(self) -> None:
         value = self.stack.pop()
@@ -358,15 +175,15 @@ class _Machine(pickle._Unpickler):
     def load_additems(self) -> None:
         items = self._since_mark()
         if type(self.stack[-1]) is not set:
-            raise _Refused("it adds to something that is no set")
-        self.stack[-1].update(map(_key, items))
+            raise Refused("it adds to something that is no set")
+        self.stack[-1].update(map(checked_key, items))
 
     def load_bytearray8(self) -> None:
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(length))
 
     def load_refused(self) -> None:
-        raise _Refused("it has an instruction that plain values do not need")
+        raise Refused("it has an instruction that plain values do not need")
 
     def _since_mark(self) -> list[Any]:
         items: list[Any] = self.pop_mark()  # type: ignore[attr-defined]  # known to the standard library alone
@@ -374,13 +191,13 @@ class _Machine(pickle._Unpickler):
 
     def _dictionary(self) -> dict[Any, Any]:
         if type(self.stack[-1]) is not dict:
-            raise _Refused("it adds to something that is no dictionary")
+            raise Refused("it adds to something that is no dictionary")
         entries: dict[Any, Any] = self.stack[-1]
         return entries
 
     def _list(self) -> list[Any]:
         if type(self.stack[-1]) is not list:
-            raise _Refused("it adds to something that is no list")
+            raise Refused("it adds to something that is no list")
         items: list[Any] = self.stack[-1]
         return items
 
@@ -424,17 +241,17 @@ def _check_extent(found: Any, most: int) -> None:
     for _ in range(MAX_DEPTH):
         total += sum(map(len, level))
         if total > most:
-            raise _Refused(f"it stands for more than {most:,} values, as it shares them")
+            raise Refused(f"it stands for more than {most:,} values, as it shares them")
         inside = (child for each in level for child in (each.values() if isinstance(each, dict) else each))
         level = [child for child in inside if isinstance(child, list | tuple | dict)]
         if not level:
             return
-    raise _Refused(f"it is nested more than {MAX_DEPTH} deep")
+    raise Refused(f"it is nested more than {MAX_DEPTH} deep")
 
 
 def _with_arrays(value: Any) -> Any:
     """The same with arrays in place of what stands for them."""
-    if isinstance(value, _Array):
+    if isinstance(value, Array):
         return value.array()
     if isinstance(value, dict):
         return type(value)((key, _with_arrays(each)) for key, each in value.items())

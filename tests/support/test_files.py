@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import archflow.support.files
-from archflow.support.files import load_tensors, save_tensors, write_atomically
+from archflow.support.files import load_tensors, require_writable, save_tensors, write_atomically
 
 
 @pytest.fixture
@@ -48,6 +48,51 @@ def test_a_failing_write_leaves_the_previous_file(path, monkeypatch, failing, er
     monkeypatch.undo()
     assert path.read_text() == "the previous content"
     assert names(path) == ["some.file"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(path):
+    leftover, young, other = (path.with_name(name) for name in (".some.file.x.tmp", ".some.file.y.tmp", ".other.x.tmp"))
+    for each in (leftover, young, other):
+        each.write_text("half")
+    for each in (leftover, other):
+        os.utime(each, (0, 0))
+    with path.with_name(".some.file.z.tmp").open("wb") as living:
+        archflow.support.files._lock(living)
+        os.utime(living.name, (0, 0))
+        write_atomically(path, "new")
+        assert names(path) == sorted([young.name, other.name, ".some.file.z.tmp", "some.file"])
+
+
+def test_a_link_stays_one_and_its_target_is_replaced(path):
+    link, dangling = path.with_name("link"), path.with_name("dangling")
+    link.symlink_to("some.file")
+    dangling.symlink_to("not there yet")
+    for each in (link, dangling):
+        require_writable(each)
+        write_atomically(each, "new")
+        assert each.is_symlink()
+        assert each.read_text() == "new"
+    assert names(path) == ["dangling", "link", "not there yet", "some.file"]
+
+
+def test_a_pipe_is_refused_and_stays(path):
+    pipe = path.with_name("pipe")
+    os.mkfifo(pipe)
+    for write in (require_writable, lambda at: write_atomically(at, "new")):
+        with pytest.raises(OSError, match="pipe is no regular file"):
+            write(pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert names(path) == ["pipe", "some.file"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
+def test_a_device_is_written_to_and_stays(path):
+    device = path.with_name("null")
+    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    require_writable(device)
+    write_atomically(device, "new")
+    assert stat.S_ISCHR(device.stat().st_mode)
+    assert names(path) == ["null", "some.file"]
 
 
 def test_a_full_disk_leaves_the_previous_file(path, full_disk):

@@ -171,13 +171,13 @@ def test_what_cannot_be_sent_is_a_failure_of_that_task_alone():
 
 
 def test_work_that_other_processes_cannot_be_told_of(monkeypatch):
-    with pytest.raises(ValueError, match=r"cannot be told what to do \(.*lambda.*, or take one process$"):
+    with pytest.raises(ValueError, match=r"cannot run this \(.*lambda.*, or use one process$"):
         next(in_processes(lambda task: task, [1], 2))
     there_alone = types.ModuleType("there_alone")  # as what is typed into an interpreter is
     exec("def double(task):\n    return 2 * task", there_alone.__dict__)
     monkeypatch.setitem(sys.modules, "there_alone", there_alone)
     assert list(in_processes(there_alone.double, [1], 1)) == [(1, 2)]
-    with pytest.raises(ValueError, match=r"told what to do \(ModuleNotFoundError: No module named 'there_alone'\)"):
+    with pytest.raises(ValueError, match=r"cannot run this \(ModuleNotFoundError: No module named 'there_alone'\)"):
         next(in_processes(there_alone.double, [1], 2))
 
 
@@ -269,6 +269,6 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == (
-        "RuntimeError: no process can be begun; in a script of yours, call this under if __name__ == '__main__', or "
+        "RuntimeError: no process can be started; in a script of yours, call this under if __name__ == '__main__', or "
         "with processes=1"
     )

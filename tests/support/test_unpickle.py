@@ -56,7 +56,7 @@ class Trained:
 def test_an_object_of_a_named_class_is_read_as_its_attributes(written, protocol):
     path = written(pickle.dumps([Trained(93.5, (1, 2))], protocol))
     assert restricted_load(path, records=[(__name__, "Trained")]) == [{"accuracy": 93.5, "drift": (1, 2)}]
-    with pytest.raises(ValueError, match=r"is refused: it asks for tests\.test_unpickle\.Trained"):
+    with pytest.raises(ValueError, match=r"is refused: it asks for tests\.support\.test_unpickle\.Trained"):
         restricted_load(path)
 
 

@@ -300,7 +300,7 @@ def test_networks_that_other_processes_cannot_be_told_of(register, tmp_path):
     register(lambda *given: build_mine(*given))
     (tmp_path / "out.csv.partial").write_bytes(PREVIOUS)
     for processes in (2, None):
-        with pytest.raises(ValueError, match=r"other processes cannot be told what to do \(.*lambda.*one process$"):
+        with pytest.raises(ValueError, match=r"other processes cannot run this \(.*lambda.*one process$"):
             small("mine", SEVERAL, processes=processes, out=tmp_path / "out.csv")
         assert files(tmp_path) == {"out.csv.partial": PREVIOUS}
     assert np.isfinite(small("mine", SEVERAL)["params"]).all()
