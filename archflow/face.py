@@ -1,10 +1,7 @@
 """The public names: what ``archflow.NAME`` finds, each from the room where it lives."""
 
-from collections.abc import Callable
-from typing import Any
-
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.networks import network, networks, register_networks
+from archflow.benchmarks.networks import network, networks
 from archflow.benchmarks.registry import Space, register_space, space, spaces
 from archflow.benchmarks.table import table, tables
 from archflow.encoding.base import Encoder
@@ -22,6 +19,7 @@ from archflow.ranking import metrics
 from archflow.ranking.ranker import Ranker
 from archflow.studies.evaluate import evaluate
 from archflow.studies.reproduce import reproduce
+from archflow.support.registry import register
 from archflow.zero_cost.bulk import proxies
 
 __all__ = [
@@ -56,18 +54,3 @@ __all__ = [
     "tables",
     "tasks",
 ]
-
-
-def register(kind: str, name: str, thing: Any) -> None:
-    """Stands here until archflow.support.registry has it."""
-    known: dict[str, Callable[[str, Any], None]] = {
-        "space": register_space,
-        "task": register_task,
-        "networks": register_networks,
-    }
-    if kind == "encoder":
-        register_encoder(thing)
-    elif kind in known:
-        known[kind](name, thing)
-    else:
-        raise ValueError(f"nothing of the kind '{kind}' is registered; known: encoder, {', '.join(known)}")

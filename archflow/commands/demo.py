@@ -23,7 +23,7 @@ def demo(
     from rich.table import Table
 
     from archflow.commands.demonstration import demonstrate
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
     from archflow.support.progress import Display
 
     require_output(out / "report.html")

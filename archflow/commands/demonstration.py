@@ -23,10 +23,10 @@ from archflow.studies.evaluate import (
     pretrain_task,
     proxy_column,
     split,
-    versions,
 )
 from archflow.support.files import require_writable
 from archflow.support.progress import Progress, silent
+from archflow.support.versions import versions
 
 FGP, PLAIN = "FGP", "no pre-training"
 

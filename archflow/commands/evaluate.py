@@ -72,7 +72,7 @@ def evaluate(
     from archflow.benchmarks.table import table as make_table
     from archflow.benchmarks.table import tables
     from archflow.studies import evaluate as evaluation
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
     from archflow.support.progress import Display
 
     require_output(out)

@@ -28,7 +28,7 @@ def rank(
 
     from archflow.benchmarks.own_tables import write_table
     from archflow.ranking.ranker import Ranker
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
 
     if out is not None:
         require_output(out, table=True)

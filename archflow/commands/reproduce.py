@@ -37,7 +37,7 @@ def reproduce(
 ) -> None:
     """Redo a study of the paper: make the runs that are not done yet, then its table and plots."""
     from archflow.studies import reproduce as study
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
     from archflow.support.progress import Display
 
     if name is None:
@@ -77,7 +77,7 @@ def reproduce(
 
 def _list(rows: list[dict[str, Any]], failures: list[Any], as_json: bool) -> None:
     """Show what is left of a study, and what of it cannot be run."""
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
 
     if as_json:
         print(strict_json({"left": rows, "failures": [vars(failure) for failure in failures]}))

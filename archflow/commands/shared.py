@@ -64,7 +64,7 @@ def require_output(path: Path, table: bool = False) -> None:
 
 def say(as_json: bool, result: Mapping[str, Any], line: str) -> None:
     """Print the result as one JSON object, or a line about it."""
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
 
     print(strict_json(result) if as_json else line)
 

@@ -57,7 +57,7 @@ def _list(as_json: bool) -> None:
     from archflow.benchmarks import registry
     from archflow.benchmarks.table import tables
     from archflow.encoding.registry import encoders
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
 
     found = [registry.space(name) for name in registry.spaces()]
     if as_json:

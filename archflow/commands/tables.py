@@ -25,7 +25,7 @@ def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto",
         return
     from archflow.benchmarks.table import OFFICIAL
     from archflow.benchmarks.table import tables as names
-    from archflow.studies.evaluate import strict_json
+    from archflow.support.documents import strict_json
 
     rows = [{"table": name, "files": OFFICIAL[name].files if name in OFFICIAL else ""} for name in names()]
     if as_json:

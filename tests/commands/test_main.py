@@ -27,7 +27,7 @@ HEAVY = ("torch", "numpy", "numba", "polars", "scipy", "plotly", "matplotlib", "
 
 def test_the_whole_path_in_a_shell(tmp_path):
     """spaces → pretrain → finetune → rank → report, each a process of its own, in every format."""
-    cells = run(*"spaces nasbench201 --sample 40 --seed 3 --out cells.parquet".split(), cwd=tmp_path)
+    cells = run(*["spaces", "nasbench201", "--sample", "40", "--seed", "3", "--out", "cells.parquet"], cwd=tmp_path)
     assert (cells.code, cells.err) == (0, "")
     table = read_table(tmp_path / "cells.parquet", SPACE)
     assert table.archs == SPACE.sample(40, seed=3)
@@ -49,11 +49,11 @@ def test_the_whole_path_in_a_shell(tmp_path):
     assert tuned.lines[-1].startswith("fine-tuning: 3/3 ")
     assert [line for line in tuned.lines if not re.match(r"fine-tuning: \d/3 ", line)] == []
 
-    ranked = run(*"rank ranker.archflow --out ranking.csv".split(), cwd=tmp_path)
+    ranked = run(*["rank", "ranker.archflow", "--out", "ranking.csv"], cwd=tmp_path)
     assert (ranked.code, ranked.err) == (0, "")
     assert len(read_table(tmp_path / "ranking.csv", SPACE)) == 15_625
 
-    page = run(*"report ranker.archflow --input cells.parquet --label-column flops".split(), cwd=tmp_path)
+    page = run(*["report", "ranker.archflow", "--input", "cells.parquet", "--label-column", "flops"], cwd=tmp_path)
     assert (page.code, page.out, page.err) == (0, "report: report.html\n", "")
     assert SPACE.format(table.archs)[0] in (tmp_path / "report.html").read_text()
 
