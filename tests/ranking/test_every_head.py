@@ -11,12 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from archflow import ArchBatch, Ranker, encoder
+from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench101.space import NASBench101
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.encoding.files import save_encoder
+from archflow.encoding.registry import encoder
 from archflow.ranking.head import Head
 from archflow.ranking.metrics import kendall_tau
+from archflow.ranking.ranker import Ranker
 from archflow.ranking.registry import HEADS
 from archflow.support.files import load_tensors, save_tensors
 from tests.strategies import VOCABULARY, random_graphs, renumber

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from archflow import Ranker, encoder
+from archflow.encoding.registry import encoder
+from archflow.ranking.ranker import Ranker
 from tests.ranking.test_every_head import CELLS, CONVOLUTIONS, SPACE, TEST, TRAIN, VALID, VALIDATION, new
 
 

@@ -5,16 +5,17 @@ import tracemalloc
 import numpy as np
 import pytest
 
-import archflow
-from archflow import ArchBatch, Ranker
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.tables import table
 from archflow.ranking import gp_head
 from archflow.ranking.labels import contents
 from archflow.ranking.metrics import kendall_tau
+from archflow.ranking.ranker import Ranker
 from archflow.ranking.sources import columns_of, space_of
 from tests.ranking.test_every_head import CELLS, CONVOLUTIONS, SPACE, TEST, TRAIN, new
 from tests.strategies import VOCABULARY, random_graphs
 
-TABLE = archflow.table("nasbench201/analog")
+TABLE = table("nasbench201/analog")
 ACCURACY = TABLE[TABLE.default]
 LABELLED = np.random.default_rng(0).permutation(len(TABLE))[:118]
 DAGS = ArchBatch.from_graphs(random_graphs(80, seed=3, max_nodes=12), VOCABULARY)
@@ -31,7 +32,7 @@ def fitted():
 
 
 def test_cells_of_a_benchmark_bring_their_proxies(fitted):
-    expected = [*SPACE.proxies, *(f"measured/{name}" for name in archflow.table("nasbench201/proxies").columns)]
+    expected = [*SPACE.proxies, *(f"measured/{name}" for name in table("nasbench201/proxies").columns)]
     names, values = columns_of(CELLS, SPACE)
     assert list(names) == expected
     assert np.isfinite(values).all()
