@@ -7,15 +7,16 @@ from archflow.benchmarks.table import table
 from archflow.encoding.registry import encoder, encoders, register_encoder
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.pretraining.arch2vec import Arch2Vec
-from archflow.pretraining.fgp import FGP
+from archflow.pretraining.fgp import FGP, ZeroCost
 from archflow.pretraining.gmae import GMAE
 from archflow.pretraining.graphcl import GraphCL
 from archflow.pretraining.loop import pretrain
-from archflow.pretraining.registry import register_task, tasks
-from archflow.pretraining.zero_cost import ZeroCost
+from archflow.pretraining.registry import tasks
+from archflow.pretraining.task import Task
 from archflow.ranking import metrics
 from archflow.ranking.ranker import Ranker
 from archflow.studies.reproduce import reproduce
+from archflow.support.registry import register
 from archflow.zero_cost.bulk import proxies
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "FlowDraw",
     "GraphCL",
     "Ranker",
+    "Task",
     "ZeroCost",
     "encoder",
     "encoders",
@@ -36,9 +38,9 @@ __all__ = [
     "network",
     "pretrain",
     "proxies",
+    "register",
     "register_encoder",
     "register_space",
-    "register_task",
     "reproduce",
     "space",
     "spaces",

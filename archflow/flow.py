@@ -42,6 +42,8 @@ class FlowDraw:
         r: what flows in, shape (k,).
         P: a row for each operation, shape (operations, k).
         W: the transformation, shape (2k, k); its upper half meets the operation, its lower half the message.
+        std: standard deviation with which :meth:`sample` drew P and W; None for other draws.
+        seed: of :meth:`sample`; None for other draws.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -50,6 +52,8 @@ class FlowDraw:
     r: Float[Tensor, " k"]
     P: Float[Tensor, "operations k"]
     W: Float[Tensor, "2k k"]
+    std: float | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         k = self.r.numel()
@@ -72,11 +76,13 @@ class FlowDraw:
             raise ValueError(f"a flow draw needs operations ≥ 1, k ≥ 1 and std > 0, not {operations}, {k} and {std}")
         rng = np.random.default_rng(seed)
         draws = rng.random(k), rng.normal(0, std, (operations, k)), rng.normal(0, std, (2 * k, k))
-        return cls(*(torch.from_numpy(draw).to(dtype) for draw in draws))
+        r, P, W = (torch.from_numpy(draw).to(dtype) for draw in draws)
+        return cls(r, P, W, std, seed)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> FlowDraw:
         """The same draw on another device or in another precision."""
-        return FlowDraw(*(tensor.to(device=device, dtype=dtype) for tensor in (self.r, self.P, self.W)))
+        r, P, W = (tensor.to(device=device, dtype=dtype) for tensor in (self.r, self.P, self.W))
+        return FlowDraw(r, P, W, self.std, self.seed)
 
 
 def flow_surrogate(
