@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.flow import FlowDraw, Passes, flow_surrogate
+from archflow.encoding.losses import mlp, pairwise_margin_loss
+from archflow.flow import FlowDraw, Passes, flow_surrogate, standardised
 from archflow.pretraining.task import FlowDefaults, Objective, Task
-from archflow.ranking.metrics import pairwise_margin_loss
 
 ProxyLossName = Literal["ranking", "regression"]
 """How proxies are learned."""
@@ -283,19 +283,6 @@ def require_proxy_loss(kind: str) -> None:
 def count_proxies(proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None) -> int:
     """How many columns there are; a vector is one."""
     return 0 if proxy is None else int(np.atleast_2d(np.transpose(proxy)).shape[0])
-
-
-def standardised(columns: Float[Tensor, "archs k"]) -> Float[Tensor, "archs k"]:
-    """Each column to mean 0 and variance 1; a column that is constant up to rounding to 0."""
-    centred = columns.double() - columns.double().mean(0)
-    spread = centred.square().mean(0).sqrt()
-    constant = spread <= 1e-6 * columns.double().abs().amax(0)
-    return torch.where(constant, 0.0, centred / spread).to(columns.dtype)
-
-
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """A multilayer perceptron with one hidden layer."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def _scaled_ranks(

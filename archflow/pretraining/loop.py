@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,10 +25,9 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.encoding.registry import describe, load_weights
+from archflow.encoding.files import describe, load_weights
 from archflow.pretraining.task import Task
 from archflow.support.devices import resolve_device, seeded
-from archflow.support.digests import digest_arrays
 from archflow.support.documents import plain
 from archflow.support.files import load_tensors, save_tensors
 from archflow.support.progress import Progress, silent
@@ -180,7 +179,7 @@ class _Loop:
         # What is kept with the weights changes with them, as batch norm's averages do; targets are not kept.
         kept = objective.state_dict()
         targets = [buffer.cpu().numpy() for name, buffer in objective.named_buffers() if name not in kept]
-        state = _State(objective, optimizer, {**self.record, "data": fingerprint(self.archs, targets)})
+        state = _State(objective, optimizer, {**self.record, "data": self.archs.digest(*targets)})
         if self.resume and self.checkpoint and self.checkpoint.exists():
             state.load(self.checkpoint)
 
@@ -271,11 +270,6 @@ class _State:
         self._sums = {name: tensor.to(device) for name, tensor in parts["sums"].items()}
         progress = found["progress"]
         self.step, self.seconds, self.losses = progress["step"], progress["seconds"], progress["losses"]
-
-
-def fingerprint(archs: ArchBatch, columns: Iterable[ndarray]) -> str:
-    """A digest of architectures and of what is known of them."""
-    return digest_arrays([archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets, *columns])
 
 
 def _seed(device: torch.device, seed: int, step: int, rank: int) -> None:

@@ -58,6 +58,6 @@ def inner_operations(archs: ArchBatch) -> Bool[ndarray, " operations"]:
     named = np.array([name.startswith(("input", "output")) for name in archs.vocabulary])
     if named.any():
         return ~named
-    between = (np.diff(archs.predecessors.starts) > 0) & (np.diff(archs.successors.starts) > 0)
+    between = (archs.predecessors.counts > 0) & (archs.successors.counts > 0)
     found = np.bincount(archs.operations[between], minlength=len(archs.vocabulary)) > 0
     return found if found.sum() > 1 else np.ones_like(found)

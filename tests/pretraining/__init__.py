@@ -9,7 +9,8 @@ from torch import nn
 
 from archflow import FGP, GMAE, Arch2Vec, ArchBatch, FlowDraw, GraphCL, ZeroCost, pretrain
 from archflow.benchmarks.nasbench201.space import NASBench201
-from archflow.encoding.base import Encoder, NodeEncoder
+from archflow.encoding.base import Encoder, EncoderSettings, NodeEncoder
+from archflow.encoding.dense import DenseSettings
 from archflow.encoding.registry import encoder
 from tests.strategies import VOCABULARY
 
@@ -38,18 +39,18 @@ VARIANTS = {
 
 
 class Flat(Encoder):
-    """Reads the operations of eight nodes end to end, and has no values for single nodes."""
+    """Reads the operations of some nodes end to end, and has no values for single nodes."""
 
     name = "flat"
+    Settings = DenseSettings
 
-    def __init__(self, vocabulary, nodes=8):
-        super().__init__()
-        self.vocabulary, self.width, self.settings = tuple(vocabulary), 16, {"nodes": nodes}
-        self.first = nn.Linear(nodes * len(self.vocabulary), self.width)
+    def __init__(self, vocabulary, settings=None):
+        super().__init__(vocabulary, settings or DenseSettings(hidden=16, nodes=8))
+        self.first = nn.Linear(self.settings.nodes * len(self.vocabulary), self.width)
 
     def forward(self, archs):
         archs.require_vocabulary(self.vocabulary, "the encoder's")
-        inputs = torch.zeros(len(archs), self.settings["nodes"], len(self.vocabulary))
+        inputs = torch.zeros(len(archs), self.settings.nodes, len(self.vocabulary))
         place = np.arange(len(archs.operations)) - archs.node_offsets[:-1][archs.owners]
         inputs[archs.owners, place, archs.operations.astype(np.int64)] = 1
         return torch.relu(self.first(inputs.flatten(1)))
@@ -60,9 +61,8 @@ class Table(NodeEncoder):
 
     name = "table"
 
-    def __init__(self, vocabulary):
-        super().__init__()
-        self.vocabulary, self.width, self.settings = tuple(vocabulary), 16, {}
+    def __init__(self, vocabulary, settings=None):
+        super().__init__(vocabulary, settings or EncoderSettings(hidden=16))
         self.table, self.norm = nn.Embedding(len(self.vocabulary), self.width), nn.BatchNorm1d(self.width)
 
     def nodes(self, archs):
