@@ -4,7 +4,7 @@ from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.networks import network
 from archflow.benchmarks.registry import register_space, space, spaces
 from archflow.benchmarks.table import table
-from archflow.encoding.registry import encoder, encoders, register_encoder
+from archflow.encoding.registry import encoder, encoders
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.pretraining.arch2vec import Arch2Vec
 from archflow.pretraining.fgp import FGP, ZeroCost
@@ -39,7 +39,6 @@ __all__ = [
     "pretrain",
     "proxies",
     "register",
-    "register_encoder",
     "register_space",
     "reproduce",
     "space",

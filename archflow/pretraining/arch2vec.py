@@ -36,7 +36,7 @@ class Arch2Vec(Task):
             over the number of nodes in a minibatch, which for the published minibatches is about 0.005.
 
     Raises:
-        ValueError: ``latent`` is below 1, or ``kl`` is negative or not finite.
+        ValueError: ``latent`` is no width, or ``kl`` is negative or not finite.
     """
 
     name: ClassVar[str] = "arch2vec"
@@ -46,8 +46,9 @@ class Arch2Vec(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.latent < 1 or not 0 <= self.kl < np.inf:
-            raise ValueError(f"arch2vec needs latent ≥ 1 and kl ≥ 0, not {self.latent} and {self.kl}")
+        self.check_widths("latent")
+        if not 0 <= self.kl < np.inf:
+            raise ValueError(f"arch2vec needs a finite kl ≥ 0, not {self.kl}")
 
     def build(self, encoder: Encoder, archs: ArchBatch) -> Arch2VecObjective:
         """The encoder with what decodes nodes."""

@@ -23,6 +23,10 @@ from archflow.encoding.base import Encoder
 from archflow.encoding.losses import mlp, pairwise_margin_loss
 from archflow.flow import FlowDraw, Passes, flow_surrogate, standardised
 from archflow.pretraining.task import FlowDefaults, Objective, Task
+from archflow.support.settings import check_range, check_types, short
+
+_MOST_BYTES = 4 << 30
+"""Memory that the surrogates of all architectures may take."""
 
 ProxyLossName = Literal["ranking", "regression"]
 """How proxies are learned."""
@@ -74,6 +78,7 @@ class FGP(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_widths("decoder_width", "proxy_width")
         if not (0 <= self.lambda1 < np.inf and 0 <= self.lambda2 < np.inf):
             raise ValueError(f"lambda1 and lambda2 must be 0 or more, not {self.lambda1} and {self.lambda2}")
         require_proxy_loss(self.proxy_loss)
@@ -108,12 +113,13 @@ class FGP(Task):
         Raises:
             ValueError: a setting is outside its range.
         """
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, not {draws}")
-        k, std = published.k if k is None else k, published.std if std is None else std
-        first = seed if draw_seed is None else draw_seed
-        draw = [FlowDraw.sample(operations, k, std, first + number) for number in range(draws)]
-        return cls(draw, proxies, **settings)
+        made = _Draws(
+            published.k if k is None else k,
+            published.std if std is None else std,
+            draws,
+            seed if draw_seed is None else draw_seed,
+        )
+        return cls(made.sample(operations), proxies, **settings)
 
     def describe(self) -> dict[str, Any]:
         """The settings, how the draws were made (``k`` counts all coordinates), and how many proxies there are."""
@@ -135,6 +141,24 @@ class FGP(Task):
                 proxy has another length than the architectures or no two different values.
         """
         return FGPObjective(self, encoder, archs)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Several draws of the flow surrogate, of successive seeds."""
+
+    k: int
+    std: float
+    draws: int
+    draw_seed: int
+
+    def __post_init__(self) -> None:
+        check_types(self, "task fgp")
+        check_range(self, "task fgp", 1, 4096, "k", "draws")
+        check_range(self, "task fgp", 0, 2**62, "draw_seed")
+
+    def sample(self, operations: int) -> list[FlowDraw]:
+        return [FlowDraw.sample(operations, self.k, self.std, self.draw_seed + number) for number in range(self.draws)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +185,7 @@ class ZeroCost(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_widths("proxy_width")
         require_proxy_loss(self.proxy_loss)
 
     @classmethod
@@ -213,6 +238,11 @@ class FGPObjective(Objective):
         self.encoder = encoder
         self.lambda1, self.lambda2 = task.lambda1, task.lambda2 if task.proxy is not None else 0.0
         if self.lambda1:
+            size = 4 * len(archs) * sum(draw.r.numel() for draw in task.draws)
+            if size > _MOST_BYTES:
+                raise ValueError(
+                    f"the surrogates would take {size / 2**30:.0f} GiB of memory; ask for fewer draws or smaller k"
+                )
             each = [flow_surrogate(archs, draw, task.alpha, task.passes, task.rounds).float() for draw in task.draws]
             surrogate = torch.cat(each, 1)
             self.register_buffer("surrogate", standardised(surrogate) if task.standardise else surrogate, False)
@@ -277,7 +307,7 @@ class ProxyLoss(nn.Module):
 def require_proxy_loss(kind: str) -> None:
     """Raise ValueError unless there is such a way to learn proxies."""
     if kind not in get_args(ProxyLossName):
-        raise ValueError(f"unknown proxy_loss '{kind}'; known: {', '.join(get_args(ProxyLossName))}")
+        raise ValueError(f"unknown proxy_loss {short(kind)}; known: {', '.join(get_args(ProxyLossName))}")
 
 
 def count_proxies(proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None) -> int:

@@ -43,7 +43,7 @@ class GMAE(Task):
         decoder_width: hidden width of the decoder, an MLP with one hidden layer.
 
     Raises:
-        ValueError: a share is outside its range.
+        ValueError: a setting has another type or range.
     """
 
     name: ClassVar[str] = "gmae"
@@ -54,6 +54,7 @@ class GMAE(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_widths("decoder_width")
         if not (0 < self.share <= 1 and 0 <= self.replace <= 1):
             raise ValueError(
                 f"GMAE needs a share above 0, at most 1, and replace from 0 to 1, not {self.share} and {self.replace}"

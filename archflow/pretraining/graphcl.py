@@ -30,6 +30,7 @@ from archflow.encoding.base import Encoder
 from archflow.encoding.losses import mlp
 from archflow.pretraining.nodes import inner_operations
 from archflow.pretraining.task import Objective, Task, step_generator
+from archflow.support.settings import short
 
 Inner = Bool[ndarray, " operations"]
 """Which operations are a choice; see :func:`.inner_operations`."""
@@ -47,7 +48,7 @@ class GraphCL(Task):
         projection_width: width of the head, an MLP with one hidden layer.
 
     Raises:
-        ValueError: an augmentation is unknown or there is none, or a number is outside its range.
+        ValueError: an augmentation is unknown or there is none, or a setting has another type or range.
     """
 
     name: ClassVar[str] = "graphcl"
@@ -59,12 +60,13 @@ class GraphCL(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_widths("projection_width")
         known = ", ".join(AUGMENTATIONS)
-        if not self.augmentations or isinstance(self.augmentations, str):
+        if not isinstance(self.augmentations, list | tuple) or not self.augmentations:
             raise ValueError(f"GraphCL needs a list of at least one augmentation; known: {known}")
-        unknown = [name for name in self.augmentations if name not in AUGMENTATIONS]
-        if unknown:
-            raise ValueError(f"unknown augmentation '{', '.join(unknown)}'; known: {known}")
+        for name in self.augmentations:
+            if not isinstance(name, str) or name not in AUGMENTATIONS:
+                raise ValueError(f"unknown augmentation {short(name)}; known: {known}")
         if not (0 <= self.share <= 1 and 0 < self.temperature < np.inf):
             raise ValueError(
                 f"GraphCL needs a share from 0 to 1 and a temperature above 0, not {self.share} and {self.temperature}"

@@ -21,17 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.encoding.files import describe, load_weights
+from archflow.encoding.files import describe
+from archflow.pretraining.state import State
 from archflow.pretraining.task import Task
 from archflow.support.devices import resolve_device, seeded
-from archflow.support.documents import plain
-from archflow.support.files import load_tensors, save_tensors
 from archflow.support.progress import Progress, silent
-from archflow.support.settings import check_types, short
+from archflow.support.settings import check_range, check_types
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -55,14 +53,10 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         check_types(self, "pre-training")
-        for name, least, most in (
-            ("epochs", 1, 10**6),
-            ("batch_size", 1, 2**31),
-            ("processes", 1, 1024),
-            ("seed", 0, 2**63 - 1),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be from {least} to {most:,}, not {short(getattr(self, name))}")
+        check_range(self, "pre-training", 1, 10**6, "epochs")
+        check_range(self, "pre-training", 1, 2**31, "batch_size")
+        check_range(self, "pre-training", 1, 1024, "processes")
+        check_range(self, "pre-training", 0, 2**63 - 1, "seed")
         if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"lr must be above 0 and weight_decay not below, not {self.lr} and {self.weight_decay}")
         # Weights of 16 bits would lose Adam's small steps, and ranks of proxies above 256 would be equal.
@@ -179,12 +173,12 @@ class _Loop:
         # What is kept with the weights changes with them, as batch norm's averages do; targets are not kept.
         kept = objective.state_dict()
         targets = [buffer.cpu().numpy() for name, buffer in objective.named_buffers() if name not in kept]
-        state = _State(objective, optimizer, {**self.record, "data": self.archs.digest(*targets)})
+        size, epochs = self.settings.batch_size, self.settings.epochs
+        steps = math.ceil(count / size)
+        state = State(objective, optimizer, {**self.record, "data": self.archs.digest(*targets)}, steps)
         if self.resume and self.checkpoint and self.checkpoint.exists():
             state.load(self.checkpoint)
 
-        size, epochs = self.settings.batch_size, self.settings.epochs
-        steps = math.ceil(count / size)
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
         with _deferred_interrupt() as interrupted, seeded(seed):
             while state.step < epochs * steps:
@@ -201,7 +195,7 @@ class _Loop:
                 stepper.step()
                 if fabric.world_size > 1:
                     terms = fabric.all_reduce({name: term.detach() for name, term in terms.items()}, reduce_op="mean")
-                state.count(terms, weight=min(size, count - step * size) / count, last_of_epoch=step == steps - 1)
+                state.count(terms, weight=min(size, count - step * size) / count)
                 state.seconds = time.monotonic() - begun
                 if fabric.is_global_zero:
                     self.progress("pre-training", epoch * count + min(count, (step + 1) * size), epochs * count)
@@ -217,59 +211,6 @@ class _Loop:
             # A thread of gloo's needs Python to let go of the last tensors; if Python ends first, the process aborts.
             time.sleep(0.3)
         return weights, state.losses, state.seconds
-
-
-class _State:
-    """Everything that a run needs to go on: weights, optimiser moments, the number of steps, and the losses so far."""
-
-    def __init__(self, objective: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
-        self.objective, self.optimizer, self.settings = objective, optimizer, settings
-        self.step, self.seconds = 0, 0.0
-        self.losses: dict[str, list[float]] = {}
-        self._sums: dict[str, Tensor] = {}
-
-    def count(self, terms: dict[str, Tensor], weight: float, last_of_epoch: bool) -> None:
-        """Note that one more step is done, and what it lost; ``weight`` is its share of the epoch."""
-        self.step += 1
-        for name, term in terms.items():
-            self._sums[name] = self._sums.get(name, torch.zeros((), device=term.device)) + weight * term.detach()
-        if last_of_epoch:
-            for name, total in self._sums.items():
-                self.losses.setdefault(name, []).append(float(total))
-                if not math.isfinite(float(total)):
-                    raise ValueError(f"pre-training diverged: the {name} loss is {float(total)}; try a smaller lr")
-            self._sums = {}
-
-    def save(self, path: Path) -> None:
-        tensors = {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors.update({f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()})
-        tensors.update({f"sums.{name}": tensor for name, tensor in self._sums.items()})
-        progress = {"step": self.step, "seconds": self.seconds, "losses": self.losses}
-        save_tensors(path, "pretraining", tensors, {"run": self.settings, "progress": progress})
-
-    def load(self, path: Path) -> None:
-        """Raises ValueError if the file is damaged, or of a run with other settings."""
-        tensors, found = load_tensors(path, "pretraining")
-        run = plain(self.settings)
-        differing = [name for name in run if found["run"].get(name) != run[name]]
-        if differing:
-            what = ", ".join(f"{name} was {found['run'].get(name)!r}, is {run[name]!r}" for name in differing)
-            raise ValueError(f"{path} is the checkpoint of another run: {what}")
-        parts: dict[str, dict[str, Tensor]] = {"objective": {}, "optimizer": {}, "sums": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        load_weights(self.objective, parts["objective"], path)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        device = next(self.objective.parameters()).device
-        self._sums = {name: tensor.to(device) for name, tensor in parts["sums"].items()}
-        progress = found["progress"]
-        self.step, self.seconds, self.losses = progress["step"], progress["seconds"], progress["losses"]
 
 
 def _seed(device: torch.device, seed: int, step: int, rank: int) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
 from archflow.support.documents import plain
-from archflow.support.settings import check_types
+from archflow.support.settings import check_range, check_types
 
 
 class FlowDefaults(Protocol):
@@ -56,6 +56,10 @@ class Task:
             ValueError: a setting has another type than its field.
         """
         check_types(self, f"task {self.name}")
+
+    def check_widths(self, *names: str) -> None:
+        """Raise ValueError unless each of the named settings is a width that a layer can have, from 1 to 65,536."""
+        check_range(self, f"task {self.name}", 1, 65_536, *names)
 
     def build(self, encoder: Encoder, archs: ArchBatch) -> nn.Module:
         """A module that holds ``encoder`` and whose call with (batch,) int64 numbers gives a dict of scalar terms.

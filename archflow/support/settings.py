@@ -41,9 +41,16 @@ def check_types(settings: Any, owner: str) -> None:
         accepted, description = _ACCEPTED.get(str(kind), (object, ""))
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind != "bool" and accepted is not object):
             raise ValueError(f"{owner}: {field.name} must be {description}, not {short(value)}")
-        if kind == "float" and isinstance(value, int) and abs(value) > 10**300:
+        if kind in ("int", "float") and isinstance(value, int) and abs(value) >= 2**63:
             raise ValueError(f"{owner}: {field.name} is too large, {short(value)}")
         object.__setattr__(settings, field.name, value)
+
+
+def check_range(settings: Any, owner: str, least: int, most: int, *names: str) -> None:
+    """Raise ValueError unless each of the named fields is from ``least`` to ``most``."""
+    for name in names:
+        if not least <= getattr(settings, name) <= most:
+            raise ValueError(f"{owner}: {name} must be from {least} to {most:,}, not {short(getattr(settings, name))}")
 
 
 def short(value: Any) -> str:
