@@ -14,13 +14,13 @@ from numpy import ndarray
 from archflow.benchmarks.registry import published
 from archflow.benchmarks.tables import table
 from archflow.commands.shared import titled
+from archflow.encoding.registry import seeded_encoder
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.ranking.ranker import Ranker
 from archflow.report.page import Report, write_report
 from archflow.studies.evaluate import (
     default_pool,
     figures,
-    new_encoder,
     pretrain_task,
     proxy_column,
     split,
@@ -70,7 +70,7 @@ def demonstrate(
     curves: dict[str, dict[str, Sequence[float]]] = {}
     for method in (FGP, PLAIN):
         begun = time.monotonic()
-        model = new_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
+        model = seeded_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
         if method == FGP:
             proxy, how = proxy_column(data, "measured/jacov"), {"epochs": pretrain_epochs, "device": device}
             outcome = pretrain_task("fgp", model, data.space, data.archs, proxy, seed, {}, progress=progress, **how)
