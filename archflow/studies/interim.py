@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.registry import Space
 from archflow.benchmarks.table import Table, tables
 from archflow.benchmarks.table import table as make_table
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encoder as make_encoder
-from archflow.pretraining.loop import Pretraining
-from archflow.pretraining.loop import pretrain as _pretrain
-from archflow.pretraining.registry import make_task
 from archflow.ranking.metrics import kendall_tau, precision_at
 from archflow.support.devices import seeded
 
@@ -83,21 +78,6 @@ def scores_of(accuracy: ndarray, predicted: ndarray) -> RankScores:
 def seeded_encoder(name: str, vocabulary: Sequence[str], seed: int, settings: Mapping[str, Any]) -> Encoder:
     with seeded(seed):
         return make_encoder(name, vocabulary, **settings)
-
-
-def pretrain_task(
-    name: str,
-    model: Encoder,
-    space: Space,
-    archs: ArchBatch,
-    proxies: ndarray | None,
-    task_settings: Mapping[str, Any],
-    settings: PretrainSettings,
-    **how: Any,
-) -> Pretraining:
-    task, drawn = make_task(name, space, archs, proxies, settings.seed, dict(task_settings))
-    outcome = _pretrain(model, archs, task, **asdict(settings), **how)
-    return replace(outcome, settings={**drawn, **outcome.settings})
 
 
 def changed_of_encoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,14 @@ MEASUREMENTS: dict[str, tuple[type[Measurement], str]] = {
 """The studies that are no grid of rankings."""
 
 
+TABLES: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+    "operation-probe": probe_table,
+    "speed": speed_table,
+    "draws": draws_table,
+}
+"""The table of a study by its name; else :func:`archflow.studies.tables.ranking_table`."""
+
+
 def studies() -> dict[str, str]:
     """The studies by name, and what each asks."""
     return {name: study.about for name, study in STUDIES.items()} | {
@@ -214,12 +222,7 @@ def grouped(runs: Sequence[Run], device: str, table: Table | None = None) -> lis
 
 def present(name: str, title: str, lines: Sequence[dict[str, Any]], folder: Path) -> tuple[str, list[Path]]:
     """A study's table and its plots, from lines alone; returns the table and the files."""
-    special: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
-        "operation-probe": probe_table,
-        "speed": speed_table,
-        "draws": draws_table,
-    }
-    table = special.get(name, ranking_table)(lines)
+    table = TABLES.get(name, ranking_table)(lines)
     stem = folder / name
     files = [stem.with_name(f"{name}.md")]
     write_atomically(files[0], table)

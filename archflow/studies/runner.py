@@ -19,7 +19,9 @@ from filelock import FileLock, Timeout
 from archflow.benchmarks.table import Table, table
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import load_encoder, save_encoder
-from archflow.studies.interim import pretrain_task, seeded_encoder
+from archflow.pretraining.loop import pretrain
+from archflow.pretraining.registry import make_task
+from archflow.studies.interim import seeded_encoder
 from archflow.studies.lines import append, read
 from archflow.studies.methods import perform
 from archflow.studies.protocol import AXES, LabelledTable, Run, RunScores, Source
@@ -215,14 +217,14 @@ class RunGroup:
         proxies = data.proxies(run.source.proxies)
         rows = data.pretraining_rows(run.share, run.seed, run.split)
         unfinished = file.with_suffix(".partial")
-        outcome = pretrain_task(
-            run.task,
+        archs = data.table.archs[rows]
+        its_proxies = None if proxies is None else proxies[rows]
+        task, drawn = make_task(run.task, data.table.space, archs, its_proxies, run.seed, dict(run.task_settings))
+        outcome = pretrain(
             model,
-            data.table.space,
-            data.table.archs[rows],
-            None if proxies is None else proxies[rows],
-            run.task_settings,
-            run.pretraining,
+            archs,
+            task,
+            **asdict(run.pretraining),
             device=self.device,
             checkpoint=unfinished,
             resume=True,
@@ -233,7 +235,7 @@ class RunGroup:
             file,
             space=run.space,
             source=asdict(run.source),
-            pretraining=outcome.settings,
+            pretraining={**drawn, **outcome.settings},
             losses=outcome.losses,
             seconds=outcome.seconds,
         )
