@@ -22,10 +22,12 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
-from torch.nn.functional import embedding_bag, pad
+from torch.nn.functional import pad
 
-from archflow.archs.batch import ArchBatch, Neighbours
+from archflow.archs.batch import ArchBatch
+from archflow.archs.ragged import Ragged
 
 Passes = Literal["both", "forward", "backward"]
 """Which of the two passes of a flow surrogate are made."""
@@ -121,11 +123,10 @@ def flow_surrogate(
     sweep = archs.sweep
     operations = torch.from_numpy(archs.operations[sweep.nodes].astype(np.int64)).to(device)
     from_operation = of_operation.index_select(0, operations)
-    predecessors, successors = _Lists(sweep.predecessors, device), _Lists(sweep.successors, device)
     flow = torch.empty_like(from_operation)
 
-    def pass_on(rows: slice, lists: _Lists) -> None:
-        message = lists.sums(flow, rows)
+    def pass_on(rows: slice, senders: Ragged[ndarray]) -> None:
+        message = senders.part(rows).to(device).sum(flow)
         transformed = torch.addmm(from_operation[rows], message, W).relu_()
         torch.add(transformed, message, alpha=alpha, out=flow[rows])
 
@@ -134,33 +135,10 @@ def flow_surrogate(
     for _ in range(rounds):
         if passes != "backward":
             for generation in sweep.generations[1:]:
-                pass_on(generation.rows, predecessors)
+                pass_on(generation.rows, sweep.predecessors)
         # From here on the rows of `flow` turn from f into b; those without successors stay.
         if passes != "forward":
             for generation in reversed(sweep.generations):
-                pass_on(generation.inner, successors)
-    ends = sweep.sources if passes != "forward" else _sinks(archs)
-    return _Lists(ends, device).sums(flow, slice(0, len(archs)))[:, :k].contiguous()
-
-
-def _sinks(archs: ArchBatch) -> Neighbours:
-    """For each architecture the rows of the sweep that hold its nodes without successors."""
-    is_sink = np.diff(archs.successors.starts) == 0
-    row = np.empty(len(is_sink), np.int64)
-    row[archs.sweep.nodes] = np.arange(len(is_sink))
-    counts = np.add.reduceat(is_sink, archs.node_offsets[:-1], dtype=np.int64)
-    return Neighbours(row[is_sink], np.concatenate([[0], np.cumsum(counts)]))
-
-
-class _Lists:
-    """Lists of row numbers on a device, to sum those rows."""
-
-    def __init__(self, lists: Neighbours, device: torch.device) -> None:
-        self.starts = lists.starts
-        self.rows = torch.from_numpy(lists.nodes).to(device)
-        self.offsets = torch.from_numpy(lists.starts).to(device)
-
-    def sums(self, values: Float[Tensor, "rows k"], chosen: slice) -> Float[Tensor, "lists k"]:
-        """For each chosen list the sum of the rows of ``values`` that it names."""
-        start, stop = int(self.starts[chosen.start]), int(self.starts[chosen.stop])
-        return embedding_bag(self.rows[start:stop], values, self.offsets[chosen] - start, mode="sum")
+                pass_on(generation.inner, sweep.successors)
+    ends = sweep.sources if passes != "forward" else sweep.sinks
+    return ends.to(device).sum(flow)[:, :k].contiguous()

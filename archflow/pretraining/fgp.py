@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
+from archflow.encoding.losses import mlp, pairwise_margin_loss
 from archflow.flow import FlowDraw, Passes, flow_surrogate
-from archflow.ranking.metrics import pairwise_margin_loss
 
 ProxyLossName = Literal["ranking", "regression"]
 """How proxies are learned."""
@@ -190,11 +190,6 @@ def standardised(columns: Float[Tensor, "archs k"]) -> Float[Tensor, "archs k"]:
     spread = centred.square().mean(0).sqrt()
     constant = spread <= 1e-6 * columns.double().abs().amax(0)
     return torch.where(constant, 0.0, centred / spread).to(columns.dtype)
-
-
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """A multilayer perceptron with one hidden layer."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def _scaled_ranks(

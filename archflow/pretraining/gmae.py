@@ -24,7 +24,7 @@ from torch.func import functional_call
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.pretraining.fgp import mlp
+from archflow.encoding.losses import mlp
 from archflow.pretraining.nodes import NodeValues, inner_operations, most_nodes
 from archflow.pretraining.task import step_generator
 
@@ -116,7 +116,7 @@ class WithMask(nn.Module):
     def __init__(self, values: NodeValues) -> None:
         super().__init__()
         self.values, encoder = values, values.encoder
-        longer = NodeValues(type(encoder)((*encoder.vocabulary, MASK), **encoder.settings), values.places)
+        longer = NodeValues(type(encoder)((*encoder.vocabulary, MASK), encoder.settings), values.places)
         refusal = f"no mask can be added to encoder '{encoder.name}'; GMAE does without one if replace is 1"
         # In a list, so that its own weights, which are never used, are none of this module's.
         self._longer = [longer]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.pretraining.fgp import mlp
+from archflow.encoding.losses import mlp
 from archflow.pretraining.nodes import inner_operations
 from archflow.pretraining.task import step_generator
 
@@ -122,7 +122,7 @@ def rewired(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBat
     edges is the only one into a node, or the only one out of one.)
     """
     source, target = archs.edge_index
-    nodes, generation, followed = len(archs.operations), archs.generations, np.diff(archs.successors.starts) > 0
+    nodes, generation, followed = len(archs.operations), archs.generations, archs.successors.counts > 0
     drawn = archs.owners[source[rng.random(len(source)) < share]]
     ends = archs.node_offsets[drawn] + rng.integers(np.diff(archs.node_offsets)[drawn], size=(2, len(drawn)))
     ends = np.where(generation[ends[0]] < generation[ends[1]], ends, ends[::-1])
@@ -157,15 +157,15 @@ def without_nodes(archs: ArchBatch, share: float, rng: np.random.Generator) -> A
     """
     source, target = archs.edge_index
     number = rng.random(len(archs.operations))
-    between = (np.diff(archs.predecessors.starts) > 0) & (np.diff(archs.successors.starts) > 0)
+    between = (archs.predecessors.counts > 0) & (archs.successors.counts > 0)
     number[~between | ~inner_operations(archs.vocabulary)[archs.operations]] = 1
     smallest_near = np.ones(len(number))
     np.minimum.at(smallest_near, source, number[target])
     np.minimum.at(smallest_near, target, number[source])
     stays = (number >= share) | (number >= smallest_near)
     kept, into = stays[source] & stays[target], np.flatnonzero(~stays[target])
-    beyond = archs.successors.of(target[into])
-    bridges = np.repeat(source[into], np.diff(beyond.starts)), beyond.nodes
+    beyond = archs.successors.take(target[into])
+    bridges = np.repeat(source[into], beyond.counts), beyond.values
     ends = np.concatenate([source[kept], bridges[0]]), np.concatenate([target[kept], bridges[1]])
     once = np.unique(ends[0] * len(stays) + ends[1])
     return _part(archs, stays, once // len(stays), once % len(stays))
@@ -179,7 +179,7 @@ def without_branches(archs: ArchBatch, share: float, rng: np.random.Generator) -
     """
     source, target = archs.edge_index
     alive = ~inner_operations(archs.vocabulary)[archs.operations] | (rng.random(len(archs.operations)) >= share)
-    is_end = np.diff(archs.successors.starts) == 0
+    is_end = archs.successors.counts == 0
     fed, heard = alive & (archs.generations == 0), alive & is_end
     for _ in range(int(archs.generations.max())):
         fed[target[fed[source]]] = True

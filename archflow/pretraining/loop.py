@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.encoding.registry import describe, load_weights
+from archflow.encoding.files import describe, load_weights
 from archflow.pretraining.task import Task
 from archflow.support.devices import resolve_device, seeded
 from archflow.support.files import load_tensors, save_tensors

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.registry import Space
+from archflow.benchmarks.registry import published
+from archflow.benchmarks.space import Space
 from archflow.flow import FlowDraw
 from archflow.pretraining.arch2vec import Arch2Vec
 from archflow.pretraining.fgp import FGP
@@ -76,8 +77,8 @@ def make_task(
     given: dict[str, Any] = {}
     drawn: dict[str, Any] = {}
     if "draw" in fields:
-        k, std = space.flow_defaults
-        drawn = {"k": k, "std": std, "draws": 1, "draw_seed": seed}
+        settings_of = published(space.name)
+        drawn = {"k": settings_of.k, "std": settings_of.std, "draws": 1, "draw_seed": seed}
         drawn |= {setting: settings[setting] for setting in drawn if setting in settings}
         given["draw"] = _draws(len(archs.vocabulary), **drawn)
     if "proxy" in fields:

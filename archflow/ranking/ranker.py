@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.encoding.registry import describe, encode, from_description, load_weights
-from archflow.ranking.metrics import kendall_tau, pairwise_margin_loss
+from archflow.encoding.files import describe, from_description, load_weights
+from archflow.encoding.losses import pairwise_margin_loss
+from archflow.encoding.registry import encode
+from archflow.ranking.metrics import kendall_tau
 from archflow.support.devices import resolve_device, seeded
 from archflow.support.files import load_tensors, save_tensors
 from archflow.support.progress import Progress, silent

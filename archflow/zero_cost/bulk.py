@@ -23,10 +23,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.networks import Family, family, network, register_networks
+from archflow.benchmarks.networks import NETWORKS, family, network
 from archflow.benchmarks.own_tables import require_format, write_table
-from archflow.benchmarks.registry import Space, register_space, spaces
+from archflow.benchmarks.record import NetworkFamily
+from archflow.benchmarks.registry import SPACES
 from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.space import Space
 from archflow.benchmarks.table import Table
 from archflow.support.devices import resolve_device, seeded
 from archflow.support.files import require_writable, write_atomically
@@ -211,13 +213,12 @@ def _minibatch(
 
 
 def _measured(
-    settings: Settings, its: Family, known: Space, task: tuple[int, ArchBatch, tuple[str, ...]]
+    settings: Settings, its: NetworkFamily, known: Space, task: tuple[int, ArchBatch, tuple[str, ...]]
 ) -> tuple[Values, str]:
     """The proxies of one network, and what is wrong with them, "" if nothing."""
     s, (_, arch, names) = settings, task
-    register_networks(s.space, its)  # another process does not know those that were registered here
-    if s.space not in spaces():
-        register_space(s.space, lambda: known)
+    NETWORKS[s.space] = its  # another process does not know those that were registered here
+    SPACES.setdefault(s.space, lambda: known)
     with seeded(s.seed):
         model = network(s.space, arch, width=s.width, depth=s.depth, classes=s.classes).to(s.device)
     values = measure(model, *_minibatch(s.images, s.batch_size, s.size, s.classes, s.seed, s.device), names, s.seed)

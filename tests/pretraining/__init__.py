@@ -5,23 +5,24 @@ import pytest
 import torch
 from torch import nn
 
-from archflow.encoding.base import Encoder, NodeEncoder
+from archflow.encoding.base import Encoder, EncoderSettings, NodeEncoder
+from archflow.encoding.dense import DenseSettings
 from tests.pretraining.test_loop import InterruptAt, assert_equal, new, run, weights_of
 
 
 class Flat(Encoder):
-    """Reads the operations of eight nodes end to end, and has no values for single nodes."""
+    """Reads the operations of some nodes end to end, and has no values for single nodes."""
 
     name = "flat"
+    Settings = DenseSettings
 
-    def __init__(self, vocabulary, nodes=8):
-        super().__init__()
-        self.vocabulary, self.width, self.settings = tuple(vocabulary), 16, {"nodes": nodes}
-        self.first = nn.Linear(nodes * len(self.vocabulary), self.width)
+    def __init__(self, vocabulary, settings=None):
+        super().__init__(vocabulary, settings or DenseSettings(hidden=16, nodes=8))
+        self.first = nn.Linear(self.settings.nodes * len(self.vocabulary), self.width)
 
     def forward(self, archs):
         archs.require_vocabulary(self.vocabulary, "the encoder's")
-        inputs = torch.zeros(len(archs), self.settings["nodes"], len(self.vocabulary))
+        inputs = torch.zeros(len(archs), self.settings.nodes, len(self.vocabulary))
         place = np.arange(len(archs.operations)) - archs.node_offsets[:-1][archs.owners]
         inputs[archs.owners, place, archs.operations.astype(np.int64)] = 1
         return torch.relu(self.first(inputs.flatten(1)))
@@ -32,9 +33,8 @@ class Table(NodeEncoder):
 
     name = "table"
 
-    def __init__(self, vocabulary):
-        super().__init__()
-        self.vocabulary, self.width, self.settings = tuple(vocabulary), 16, {}
+    def __init__(self, vocabulary, settings=None):
+        super().__init__(vocabulary, settings or EncoderSettings(hidden=16))
         self.table, self.norm = nn.Embedding(len(self.vocabulary), self.width), nn.BatchNorm1d(self.width)
 
     def nodes(self, archs):

@@ -14,17 +14,17 @@ import torch
 from torch import nn
 import archflow
 from archflow.encoding.base import NodeEncoder
+from archflow.support.registry import register
 
 class Bag(NodeEncoder):
     name = "bag"
-    def __init__(self, vocabulary, hidden=8):
-        super().__init__()
-        self.vocabulary, self.width, self.settings = tuple(vocabulary), hidden, {"hidden": hidden}
-        self.embed = nn.Embedding(len(vocabulary), hidden)
+    def __init__(self, vocabulary, settings=None):
+        super().__init__(vocabulary, settings)
+        self.embed = nn.Embedding(len(vocabulary), self.width)
     def nodes(self, archs):
         return self.embed(torch.from_numpy(archs.operations).long())
 
-archflow.register_encoder(Bag)
+register("encoder", Bag.name, Bag)
 """
 """An encoder in no more than 20 lines: the mean of a learned vector for each operation."""
 

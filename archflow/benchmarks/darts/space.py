@@ -21,6 +21,7 @@ from numba import njit
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.space import Space
 
 OPERATIONS = (
     *("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5"),
@@ -44,7 +45,7 @@ _READS = np.array([0b1, 0b10, *(0b11 << 2 * source - 2 for source in range(2, 5)
 _ALL_OPERATIONS = 0b11111111 << 2
 
 
-class DARTS:
+class DARTS(Space):
     """The space ``darts``: pairs of cells, as DAGs of 22 nodes over a vocabulary of 20."""
 
     name = "darts"

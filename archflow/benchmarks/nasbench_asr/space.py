@@ -27,6 +27,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.space import Space
 
 OPERATIONS = ("linear", "conv5", "conv5d2", "conv7", "conv7d2", "zero")
 """A dense layer; convolutions of 5 and 7 frames in 100 groups, d2 with a dilation of 2; nothing at all."""
@@ -43,7 +44,7 @@ _BLOCKS = ((600, 3), (800, 4), (1000, 5), (1200, 6))
 _FEATURES, _MEMORY, _PHONEMES = 80, 500, 48
 
 
-class NASBenchASR:
+class NASBenchASR(Space):
     """The space ``nasbench-asr``: 8,242 cells, as DAGs of 5 nodes over a vocabulary of 8."""
 
     name = "nasbench-asr"

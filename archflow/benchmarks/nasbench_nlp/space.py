@@ -27,7 +27,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt64
 from numpy import ndarray
 
-from archflow.archs.batch import ArchBatch, Graph, scramble
+from archflow.archs.batch import ArchBatch, Graph
+from archflow.archs.neighbourhoods import scramble
+from archflow.benchmarks.space import Space
 from archflow.support.files import without_repetition
 
 STATES = 3
@@ -58,7 +60,7 @@ Recipe = dict[str, tuple[str, list[str]]]
 """For the name of each node its operation and inputs."""
 
 
-class NASBenchNLP:
+class NASBenchNLP(Space):
     """The space ``nasbench-nlp``: recipes of at most three hidden states, as DAGs over a vocabulary of 17.
 
     Every input is read, and every operation leads to a new hidden state, as in all that the benchmark drew.
@@ -398,10 +400,7 @@ def _refined(archs: ArchBatch, operations: Integer[ndarray, " nodes"]) -> UInt64
         ):
             told = np.empty_like(values)
             for rows, _ in generations:
-                starts = lists.starts[rows.start : rows.stop + 1]
-                heard = np.cumsum(told[lists.nodes[starts[0] : starts[-1]]], dtype=np.uint64)
-                heard = np.concatenate([np.zeros(1, np.uint64), heard])[starts - starts[0]]
-                values[rows] = scramble(values[rows], 1) + (heard[1:] - heard[:-1])  # modulo 2^64
+                values[rows] = scramble(values[rows], 1) + lists.part(rows).sum(told)  # modulo 2^64
                 told[rows] = scramble(values[rows], 2)
     scrambled = np.empty_like(values)
     scrambled[sweep.nodes] = scramble(values, 3)
