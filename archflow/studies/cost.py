@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from archflow.studies.interim import seeded_encoder
+from archflow.encoding.registry import seeded_encoder
 from archflow.studies.protocol import AXES, VALIDATION, Run
 from archflow.studies.runner import ENCODERS, Job, RunGroup, done_keys, labelled_table
 
@@ -63,4 +63,4 @@ def _seconds(runs: Sequence[Run], pretraining: bool) -> float | None:
 
 def _size(name: str, settings: Any) -> float:
     made = seeded_encoder(name, ("input", "output"), 0, settings).settings
-    return float(made["hidden"] * made["layers"])
+    return float(made.hidden * made.layers)

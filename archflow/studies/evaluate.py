@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from archflow.benchmarks.table import Table
+from archflow.encoding.registry import seeded_encoder
 from archflow.pretraining.registry import make_task
 from archflow.studies.grids import configured, proxies_read
-from archflow.studies.interim import FinetuneSettings, PretrainSettings, seeded_encoder
+from archflow.studies.interim import FinetuneSettings, PretrainSettings
 from archflow.studies.lines import read
 from archflow.studies.methods import method, pretext, takes_encoder
 from archflow.studies.protocol import GridPoint, LabelledTable, Run

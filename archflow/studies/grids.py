@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
-from archflow.benchmarks.registry import Space
+from archflow.benchmarks.registry import published
 from archflow.benchmarks.registry import space as make_space
-from archflow.encoding.registry import encoder_kind, encoders
+from archflow.benchmarks.space import Space
+from archflow.encoding.registry import ENCODERS, encoders, seeded_encoder
 from archflow.pretraining.registry import task_kind
-from archflow.studies.interim import FinetuneSettings, PretrainSettings, changed_of_encoder, published
+from archflow.studies.interim import FinetuneSettings, PretrainSettings
 from archflow.studies.methods import head_code, head_settings, pretext, ranks_alone, takes_encoder
-from archflow.studies.protocol import GridPoint, Run, Source
+from archflow.studies.protocol import GridPoint, Run, Source, changed
 from archflow.support.digests import digest_sources
 
 
@@ -248,11 +249,11 @@ def configured(
         ValueError: a setting of the encoder is unknown or refused.
     """
     alone = point.encoder == "none"
-    kinds = [*([] if alone else [encoder_kind(point.encoder)]), *([] if task == "none" else [task_kind(task)])]
+    kinds = [*([] if alone else [ENCODERS.find(point.encoder)]), *([] if task == "none" else [task_kind(task)])]
     return Run(
         **vars(point),
         source=source,
-        encoder_settings={} if alone else changed_of_encoder(point.encoder, encoder_settings),
+        encoder_settings={} if alone else changed(seeded_encoder(point.encoder, (), 0, encoder_settings).settings),
         task=task,
         task_settings=task_settings,
         pretraining=replace(pretraining, seed=point.seed),

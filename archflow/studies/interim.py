@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from archflow.benchmarks.table import Table, tables
-from archflow.benchmarks.table import table as make_table
-from archflow.encoding.base import Encoder
-from archflow.encoding.registry import encoder as make_encoder
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import table as make_table
+from archflow.benchmarks.tables import tables
 from archflow.ranking.metrics import kendall_tau, precision_at
-from archflow.support.devices import seeded
-
-
-@dataclass(frozen=True)
-class Published:
-    pool: int | None = None
-    k: int = 7
-    std: float = 0.1
-    proxies: str = "closed-form"
-    hidden: int = 128
-    finetune_epochs: int = 500
-    max_pairs: int | None = None
-
-
-_PUBLISHED = {
-    "nasbench101": Published(pool=7290, hidden=256, finetune_epochs=200, max_pairs=128),
-    "nasbench201": Published(pool=7813, proxies="measured/jacov"),
-    "darts": Published(pool=5611, hidden=256, finetune_epochs=300, max_pairs=128),
-    "nasbench-graph": Published(proxies="cora/para"),
-}
-
-
-def published(space: str) -> Published:
-    return _PUBLISHED.get(space, Published())
 
 
 @dataclass(frozen=True)
@@ -73,16 +46,6 @@ def scores_of(accuracy: ndarray, predicted: ndarray) -> RankScores:
     return RankScores(
         kendall_tau(accuracy, predicted), precision_at(accuracy, predicted, 1), precision_at(accuracy, predicted, 5)
     )
-
-
-def seeded_encoder(name: str, vocabulary: Sequence[str], seed: int, settings: Mapping[str, Any]) -> Encoder:
-    with seeded(seed):
-        return make_encoder(name, vocabulary, **settings)
-
-
-def changed_of_encoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    made, plain = (make_encoder(name, ("input", "output"), **each).settings for each in (settings, {}))
-    return {setting: value for setting, value in made.items() if value != plain[setting]}
 
 
 def proxy_values(table: Table, names: str) -> Float[ndarray, "archs proxies"] | None:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.registry import Space
+from archflow.benchmarks.registry import published
 from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.space import Space
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.pretraining.fgp import mlp, standardised
 from archflow.pretraining.nodes import inner_operations
@@ -55,8 +56,10 @@ class ProbeRun(Measurement):
         """
         space, device = make_space(self.space), resolve_device(self.device)
         archs = all_or_sample(space, MOST, self.seed)
-        k, std = space.flow_defaults
-        s = standardised(flow_surrogate(archs, FlowDraw.sample(len(space.vocabulary), k, std, self.seed)).float())
+        known = published(self.space)
+        s = standardised(
+            flow_surrogate(archs, FlowDraw.sample(len(space.vocabulary), known.k, known.std, self.seed)).float()
+        )
         present = np.zeros((len(archs), len(space.vocabulary)), bool)
         present[archs.owners, archs.operations] = True
         asked = np.flatnonzero(inner_operations(space.vocabulary) & present.any(0) & ~present.all(0))

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from archflow.benchmarks.registry import published
 from archflow.benchmarks.table import Table
 from archflow.ranking.ranker import check_labels
-from archflow.studies.interim import FinetuneSettings, PretrainSettings, proxy_values, published
+from archflow.studies.interim import FinetuneSettings, PretrainSettings, proxy_values
 from archflow.support.digests import digest, digest_arrays
 
 VALIDATION = 40
@@ -120,7 +121,7 @@ class LabelledTable:
         check_labels(table.archs[self.rows], self.accuracy[self.rows], f"labels in '{self.column}'")
         self.pool = default_pool(table.space.name, len(self.rows)) if pool is None else pool
         self._proxies: dict[str, Float[ndarray, "archs proxies"] | None] = {}
-        self._archs = archs_digest(table)
+        self._archs = table.archs.digest()
 
     def split(self, labels: float, number: int) -> Split:
         """The split of that number, see :func:`split`, as rows of the table."""
@@ -153,12 +154,6 @@ class LabelledTable:
             proxies=proxies,
             proxy_values="" if values is None else digest_arrays([np.ascontiguousarray(values)]),
         )
-
-
-def archs_digest(table: Table) -> str:
-    """A digest of a table's architectures."""
-    archs = table.archs
-    return digest_arrays([archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from archflow.benchmarks.registry import space as make_space
-from archflow.benchmarks.table import Table, tables
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import tables
 from archflow.encoding.registry import encoders
 from archflow.studies.grids import BUDGETS, STUDIES, Budget, grid, proxies_at, run_at
 from archflow.studies.lines import read

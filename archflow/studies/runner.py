@@ -16,12 +16,13 @@ from typing import Any, ClassVar, Protocol
 
 from filelock import FileLock, Timeout
 
-from archflow.benchmarks.table import Table, table
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import table
 from archflow.encoding.base import Encoder
-from archflow.encoding.registry import load_encoder, save_encoder
+from archflow.encoding.files import load_encoder, save_encoder
+from archflow.encoding.registry import seeded_encoder
 from archflow.pretraining.loop import pretrain
 from archflow.pretraining.registry import make_task
-from archflow.studies.interim import seeded_encoder
 from archflow.studies.lines import append, read
 from archflow.studies.methods import perform
 from archflow.studies.protocol import AXES, LabelledTable, Run, RunScores, Source

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from archflow.benchmarks.registry import space as make_space
-from archflow.encoding.registry import encode
-from archflow.studies.interim import seeded_encoder
+from archflow.encoding.registry import encode, seeded_encoder
 from archflow.studies.lines import by_space
 from archflow.studies.probe import all_or_sample
 from archflow.studies.runner import Measurement

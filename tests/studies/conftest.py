@@ -3,7 +3,7 @@
 import pytest
 
 import archflow
-from archflow.benchmarks.table import keep
+from archflow.benchmarks.tables import keep
 from archflow.ranking.ranker import Ranker
 from archflow.studies import grids, methods, runner
 from archflow.studies.grids import Budget

@@ -35,7 +35,9 @@ def test_a_method_is_a_pretext_and_a_head(name, expected):
 
 @pytest.mark.parametrize("name", ["magic", "fgp+magic", "magic+finetune", ""])
 def test_an_unknown_method_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match=rf"^unknown method '{name}'.*none, fgp, .*random, proxy:NAME".replace("+", r"\+")):
+    with pytest.raises(
+        ValueError, match=rf"^unknown method '{name}'.*none, fgp, .*random, proxy:NAME".replace("+", r"\+")
+    ):
         method(name)
 
 
