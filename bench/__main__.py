@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from archflow.studies.evaluate import versions
+from archflow.support.versions import versions
 from archflow.support.files import write_atomically
 from bench import encoder, flow, flowerformer, memory, proxies, spaces
 
