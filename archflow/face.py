@@ -9,13 +9,12 @@ from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encoder, encoders
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.pretraining.arch2vec import Arch2Vec
-from archflow.pretraining.fgp import FGP
+from archflow.pretraining.fgp import FGP, ZeroCost
 from archflow.pretraining.gmae import GMAE
 from archflow.pretraining.graphcl import GraphCL
 from archflow.pretraining.loop import pretrain
 from archflow.pretraining.registry import tasks
 from archflow.pretraining.task import Task
-from archflow.pretraining.zero_cost import ZeroCost
 from archflow.ranking import metrics
 from archflow.ranking.ranker import Ranker
 from archflow.studies.evaluate import evaluate

@@ -77,7 +77,11 @@ REFUSED = [
     ("gmae", {"share": float("nan")}, "GMAE needs a share above 0"),
     ("gmae", {"replace": -0.1}, "GMAE needs a share above 0"),
     ("gmae", {"replace": 1.1}, "GMAE needs a share above 0"),
-    ("graphcl", {"augmentations": ["edges", "colours"]}, "unknown augmentation 'colours'; known: edges, operations, no"),
+    (
+        "graphcl",
+        {"augmentations": ["edges", "colours"]},
+        "unknown augmentation 'colours'; known: edges, operations, no",
+    ),
     ("graphcl", {"augmentations": []}, "GraphCL needs a list of at least one augmentation; known: edges, operations"),
     ("graphcl", {"augmentations": "edges"}, "GraphCL needs a list of at least one augmentation"),
     ("graphcl", {"projection_width": 0}, "projection_width must be from 1 to 65,536"),
@@ -107,7 +111,9 @@ def test_it_teaches(variant, name):
     model = new(name, seed=2)
     before = weights_of(model)
     if variant == "gmae" and name in ("mlp", "flat"):
-        with pytest.raises(ValueError, match=f"no mask can be added to encoder '{name}'; GMAE does without one if repl"):
+        with pytest.raises(
+            ValueError, match=f"no mask can be added to encoder '{name}'; GMAE does without one if repl"
+        ):
             run(model, task)
         return
     outcome = run(model, task, epochs=12, lr=5e-3)

@@ -1,5 +1,4 @@
 import itertools
-import os
 import random
 import re
 import signal
@@ -11,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from archflow import FGP, ArchBatch, FlowDraw, encoder, flow_surrogate, pretrain
-from archflow.benchmarks.nasbench201.space import NASBench201
+from archflow import FGP, ArchBatch, FlowDraw, encoder, flow_surrogate
 from archflow.pretraining.loop import _seed
 from tests.strategies import VOCABULARY, random_graphs
 
