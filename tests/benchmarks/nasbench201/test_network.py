@@ -18,17 +18,14 @@ from archflow.benchmarks.networks import network as network_of
 from tests.benchmarks.darts.test_network import (
     arrays,
     convolved,
-    each,
     normalised,
-    parameters,
     pooled,
     rectified,
     scattered,
 )
-from tests.benchmarks.transnas101.test_network import live
+from tests.benchmarks.test_four_nodes import EDGES, assert_representatives_compute_the_same, live
 
 SPACE = NASBench201()
-EDGES = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 NONE, SKIP, CONV_1X1, CONV_3X3, POOL = range(5)
 cells = st.tuples(*[st.integers(0, 4)] * 6)
 
@@ -42,19 +39,6 @@ def operations(archs: ArchBatch) -> list[list[int]]:
 
 
 # Sizes and shapes
-
-
-def test_parameters_are_those_in_closed_form():
-    archs = SPACE.enumerate()[np.arange(0, 15_625, 101)]  # all: minutes
-    built = [parameters(network_of("nasbench201", arch)) for arch in each(archs)]
-    assert built == SPACE.parameters(archs).tolist()
-
-
-def test_each_operation_on_each_edge_has_the_parameters_of_the_closed_form():
-    archs = of(*([0] * edge + [number] + [0] * (5 - edge) for edge in range(6) for number in range(5)))
-    with torch.device("meta"):
-        built = [parameters(nasbench201.build(arch, 16, 5, 10)) for arch in each(archs)]
-    assert built == SPACE.parameters(archs).tolist()
 
 
 @pytest.mark.parametrize(("width", "depth", "classes"), [(16, 5, 10), (1, 1, 1), (3, 2, 120), (5, 3, 7)])
@@ -128,35 +112,6 @@ def test_it_computes_what_the_space_defines(cell, seed, depth, height, width):
     network, images = scattered(nasbench201.build(of(cell), 3, depth, 3)), torch.randn(3, 3, height, width).double()
     expected = reference(cell, depth, arrays(network).values(), images.numpy())
     assert np.allclose(network(images).detach().numpy(), expected, rtol=1e-6, atol=1e-6)
-
-
-@settings(max_examples=60, deadline=None)
-@given(cells)
-def test_gradients_reach_the_live_operations_and_no_others(cell):
-    torch.manual_seed(0)
-    network = nasbench201.build(of(cell), 4, 2, 5)
-    network(torch.randn(4, 3, 16, 16)).pow(2).sum().backward()
-
-    def reached(module):
-        return [weights.grad is not None and bool(weights.grad.any()) for weights in module.parameters()]
-
-    assert all(reached(network.classifier)) or not live(cell)
-    assert {hit for module in network.body[:2] for hit in reached(module)} == {bool(live(cell))}
-    for module in network.body:
-        if isinstance(module, Cell):
-            for name, operation in module.edges.items():
-                if (int(name[0]), int(name[1])) in live(cell):
-                    assert all(reached(operation))
-                else:  # what reads only zeros still has a shift that may count, but its weights do not
-                    weights = [layer.weight.grad for layer in operation.modules() if isinstance(layer, nn.Conv2d)]
-                    assert all(grad is None or not grad.any() for grad in weights)
-
-
-def test_a_cut_cell_makes_the_classifiers_bias():
-    for cell in ([0] * 6, [3, 0, 0, 0, 0, 2], [3, 0, 3, 0, 0, 0]):
-        network, images = nasbench201.build(of(cell), 4, 2, 6), torch.randn(2, 3, 16, 16)
-        assert network.features(images).count_nonzero() == 0
-        assert torch.equal(network(images), network.classifier.bias.expand(2, 6))
 
 
 def test_initial_weights_are_the_benchmarks():
@@ -244,31 +199,9 @@ def test_representatives_are_the_first_of_all_cells_whose_live_graphs_are_isomor
 
 
 def test_a_representative_computes_the_same_with_the_same_weights():
-    archs = SPACE.sample(400, seed=4)
-    others = nasbench201.representatives(archs)
-    pairs = [pair for pair in zip(operations(archs), operations(others), strict=True) if pair[0] != pair[1]][:60]
-    assert len(pairs) == 60
-    for cell, other in pairs:
-        network, same = transplanted(cell, other, width=4, depth=1, classes=3)
-        images = torch.randn(2, 3, 8, 8).double()
-        assert torch.allclose(network(images), same(images), rtol=1e-9, atol=1e-9)
-        assert np.ptp(network(images).detach().numpy(), axis=0).any() == bool(live(cell))
+    def mapping(cell, other):
+        found = matcher(live_graph(other), live_graph(cell))
+        assert found.is_isomorphic()
+        return found.mapping
 
-
-def transplanted(cell, other, **sizes: int) -> tuple[Network, Network]:
-    """The networks of two cells that are alike, in float64, with the same weights where operations correspond."""
-    torch.manual_seed(1)
-    network, same = (nasbench201.build(of(each), **sizes).double() for each in (cell, other))
-    found = matcher(live_graph(other), live_graph(cell))
-    assert found.is_isomorphic()
-    weights = network.state_dict()
-    for name in (loaded := same.state_dict()):
-        parts = name.split(".")
-        if "edges" in parts:
-            edge = (int(parts[3][0]), int(parts[3][1]))
-            if edge not in found.mapping:
-                continue
-            parts[3] = "{}{}".format(*found.mapping[edge])
-        loaded[name] = weights[".".join(parts)]
-    same.load_state_dict(loaded)
-    return network, same
+    assert_representatives_compute_the_same(SPACE, 400, mapping, depth=1, size=8)
