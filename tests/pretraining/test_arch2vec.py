@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 
 from archflow import ArchBatch, encoder
+from archflow.encoding.dense import DenseSettings
 from archflow.pretraining.arch2vec import Arch2Vec, pairs
 from archflow.pretraining.task import step_generator
 from tests.pretraining import Flat, Table, assert_checkpoint_is_of_another_run, assert_learns, assert_resumes
@@ -59,7 +60,9 @@ def plain_terms(objective, graphs, values, noise, kl):
 
 @pytest.mark.parametrize("kind", ["own values", "unfolded"])
 def test_equal_to_the_equations(kind):
-    model = Flat(VOCABULARY, 12) if kind == "unfolded" else encoder("resgatedgcn", VOCABULARY, hidden=8, layers=2)
+    model = encoder("resgatedgcn", VOCABULARY, hidden=8, layers=2)
+    if kind == "unfolded":
+        model = Flat(VOCABULARY, DenseSettings(16, nodes=12))
     graphs = random_graphs(12, seed=1, max_nodes=12)
     objective = Arch2Vec(latent=3, kl=0.3).build(model, batch_of(graphs))
     torch.nn.init.normal_(objective.log_variance.weight)

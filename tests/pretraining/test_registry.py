@@ -3,6 +3,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pytest
 import torch
+from archflow.pretraining.zero_cost import ZeroCost
 from numpy import ndarray
 
 import archflow
@@ -13,7 +14,6 @@ from archflow.pretraining.fgp import FGP
 from archflow.pretraining.gmae import GMAE
 from archflow.pretraining.graphcl import GraphCL
 from archflow.pretraining.registry import make_task, register_task, task_kind, tasks
-from archflow.pretraining.zero_cost import ZeroCost
 
 SPACE = NASBench201()
 ARCHS = SPACE.sample(20)

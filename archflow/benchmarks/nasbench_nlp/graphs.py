@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Integer, UInt64
 from numpy import ndarray
 
-from archflow.archs.batch import ArchBatch, scramble
+from archflow.archs.batch import ArchBatch
+from archflow.archs.neighbourhoods import scramble
 from archflow.benchmarks.nasbench_nlp.recipes import INPUTS, OPERATIONS, STATES, WIDTHS
 
 VOCABULARY = (
