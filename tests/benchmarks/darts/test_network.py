@@ -53,7 +53,7 @@ def test_parameters_are_the_published_ones_in_every_digit():
 
 def test_sizes_are_those_in_closed_form():
     extremes = [[[(0, op), (1, op)] * 4] * 2 for op in range(7)]
-    archs = ArchBatch.concatenate([SPACE.from_edges(np.array(extremes)), SPACE.sample(8, seed=1)])
+    archs = ArchBatch.concatenate([SPACE.from_edges(np.array(extremes)), SPACE.sample(16, seed=1)])
     with torch.device("meta"):
         networks = [network("darts", arch) for arch in each(archs)]
     assert [parameters(network) for network in networks] == SPACE.parameters(archs).tolist()
