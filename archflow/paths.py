@@ -140,8 +140,8 @@ def _columns(archs: ArchBatch, place: Int[ndarray, "operations sets"]) -> list[F
     no_path = most[:, -1:] + 1  # the last set holds every operation
 
     source, target = archs.edge_index
-    from_source = np.diff(archs.predecessors.starts)[source] == 0
-    into_sink = np.diff(archs.successors.starts)[target] == 0
+    from_source = np.diff(archs.predecessors.offsets)[source] == 0
+    into_sink = np.diff(archs.successors.offsets)[target] == 0
     entered, left = _sums(archs, target, from_source), _sums(archs, source, into_sink)
     count = _sums(archs, np.arange(len(archs.operations)), np.ones(len(archs.operations)))
     member = place >= 0
