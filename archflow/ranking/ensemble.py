@@ -37,8 +37,7 @@ class Ensemble:
     def fit(self, blocks: Blocks, y: Float[ndarray, " n"], reference: Blocks | None = None) -> Self:
         """Learn from labelled architectures; as :meth:`GaussianProcess.fit`, and with the same errors."""
         self.gp.fit(blocks, y, reference)
-        self.trees.columns = self.gp.columns
-        self.trees.grow(blocks, self.gp.labels)
+        self.trees.grow(self.gp.columns, blocks, self.gp.labels)
         return self
 
     def predict(

@@ -21,7 +21,7 @@ from numba import njit
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.ranking.columns import Blocks, Columns, checked_labels, normal_scores
+from archflow.ranking.columns import Blocks, Columns, checked_labels, normal_scores, to_labels
 
 _FOREST = ("column", "cut", "child", "value", "roots")
 
@@ -51,6 +51,7 @@ class ExtraTrees:
     """A forest that ranks architectures by blocks of columns; used like a ``GaussianProcess``."""
 
     columns: Columns
+    labels: Float[ndarray, " n"]
     forest: dict[str, ndarray]
 
     def __init__(self, settings: TreesSettings | None = None) -> None:
@@ -59,11 +60,11 @@ class ExtraTrees:
     def fit(self, blocks: Blocks, y: Float[ndarray, " n"], reference: Blocks | None = None) -> Self:
         """Learn from labelled architectures; as :meth:`GaussianProcess.fit`, and with the same errors."""
         labels = checked_labels(blocks, y)
-        self.columns = Columns.of(blocks, reference)
-        return self.grow(blocks, labels)
+        return self.grow(Columns.of(blocks, reference), blocks, labels)
 
-    def grow(self, blocks: Blocks, labels: Float[ndarray, " n"]) -> Self:
-        """Learn from labels that are checked, by columns that are scaled as those in ``self.columns``."""
+    def grow(self, columns: Columns, blocks: Blocks, labels: Float[ndarray, " n"]) -> Self:
+        """Learn from labels that are checked, by columns that another head has scaled."""
+        self.columns, self.labels = columns, labels
         rng = np.random.default_rng(self.settings.seed)
         X = np.concatenate(self.columns(blocks), axis=1)
         drawn = max(1, round(self.settings.columns * X.shape[1]))
@@ -71,15 +72,26 @@ class ExtraTrees:
         self.forest = dict(zip(_FOREST, grown, strict=True))
         return self
 
-    def predict(self, blocks: Blocks) -> tuple[Float[ndarray, " archs"], Float[ndarray, " archs"]]:
-        """Mean and standard deviation over the trees for each architecture, float64, on the scale of normal scores."""
+    def predict(
+        self, blocks: Blocks, with_noise: bool = False
+    ) -> tuple[Float[ndarray, " archs"], Float[ndarray, " archs"]]:
+        """Mean and standard deviation for each architecture; as :meth:`GaussianProcess.predict`.
+
+        The deviation is that over the trees, each of which was grown on other labels, so it holds the noise already and
+        ``with_noise`` changes nothing.
+        """
         parts = [_asked(np.concatenate(part, axis=1), *self.forest.values()) for part in self.columns.in_parts(blocks)]
         mean, std = (np.concatenate(column) for column in zip(*parts, strict=True))
         return mean, std
 
+    def to_labels(self, scores: Float[ndarray, "*any"]) -> Float[ndarray, "*any"]:
+        """Normal scores, such as mean ± 1.28 std, on the scale of the labels."""
+        return to_labels(scores, self.labels)
+
     def state(self) -> dict[str, Tensor]:
         """All that was learned, as named tensors for a file; with ``settings``, :meth:`from_state` restores it."""
-        return self.columns.state() | {name: torch.from_numpy(array) for name, array in self.forest.items()}
+        arrays = {"labels": self.labels, **self.forest}
+        return self.columns.state() | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], settings: TreesSettings) -> Self:
@@ -91,6 +103,7 @@ class ExtraTrees:
         forest = cls(settings)
         forest.columns = Columns.from_state(state)
         try:
+            forest.labels = state["labels"].numpy()
             forest.forest = {name: state[name].numpy() for name in _FOREST}
         except KeyError as error:
             raise ValueError(f"the state of the forest lacks {error}") from None
