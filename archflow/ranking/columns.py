@@ -29,7 +29,7 @@ _ROWS = 20_000
 
 _FEW = 10
 """Fewer labels than these are warned of."""
-_AT_ONCE = 1 << 13
+_AT_ONCE = 1 << 11
 """So many architectures are scaled, and then predicted, together."""
 
 

@@ -39,6 +39,8 @@ Kernel = Literal["matern52", "rbf"]
 
 _JITTER = (0.0, *(10.0**power for power in range(-10, 1)))
 """What is added to the diagonal, relative to its mean, until C has a Cholesky factor."""
+_ENOUGH = 1e-6
+"""The optimiser stops where a step gains a smaller share of the objective; more changes no ranking."""
 _BOUND = 12.0
 """Largest absolute logarithm of a hyperparameter."""
 
@@ -139,7 +141,7 @@ def fitted(r: Float[Tensor, "blocks n n"], y: Float[Tensor, " n"], settings: GPS
         jac=True,
         method="L-BFGS-B",
         bounds=[(-_BOUND, _BOUND)] * len(start),
-        options={"maxiter": settings.steps},
+        options={"maxiter": settings.steps, "ftol": _ENOUGH},
     )
     return _unflat(torch.from_numpy(found.x).exp())
 

@@ -1,8 +1,8 @@
 """How well simple heads rank from a hundred labels, without pre-training: python baselines.py RUNS [FOLDER].
 
 Appends one JSON line a run to RUNS (those that are there are not run again), then prints a Markdown table of all of
-them. FOLDER holds nasbench201.csv.gz and nasbench101.csv.gz, numbers published with the benchmarks; without it, only
-the table nasbench201/analog is studied. The split is that of archflow.evaluate; the labelled architectures and the 40
+them. FOLDER holds nasbench201.csv.gz, nasbench101.csv.gz, nasbench301.csv.gz and transnas101_micro.csv.gz, numbers
+published with the benchmarks; without it, only the table nasbench201/analog is studied. The split is that of archflow.evaluate; the labelled architectures and the 40
 for validation are all used for fitting, as these heads select nothing. Permutations from 0 are for reporting, those
 from 100 on were used to choose settings.
 """
@@ -156,15 +156,33 @@ def problems(folder: Path | None) -> Iterator[Problem]:
         by_cell[f"|{e01}~0|+|{e02}~0|{e12}~1|+|{e03}~0|{e13}~1|{e23}~2|"] = float(row["cifar10_val_acc"])
     accuracy = np.array([by_cell[cell] for cell in analog.space.format(analog.archs)])
     yield problem("nasbench201 validation", analog, accuracy, "closed-form,measured")
-    space, rows = archflow.space("nasbench101"), csv_rows(folder / "nasbench101.csv.gz")
+    rows = csv_rows(folder / "nasbench101.csv.gz")
     names = [",".join(OPERATIONS_101[int(digit)] for digit in row["operations"]) for row in rows]
-    cells = space.parse([f"{row['adjacency']}:{name}" for row, name in zip(rows, names, strict=True)])
-    accuracy = np.array([float(row["val_acc_108ep"]) for row in rows])
-    yield problem("nasbench101", Table("nasbench101", space, cells, {}), accuracy, "closed-form")
+    cells = [f"{row['adjacency']}:{name}" for row, name in zip(rows, names, strict=True)]
+    yield problem("nasbench101", parsed("nasbench101", cells), numbers(rows, "val_acc_108ep"), "closed-form")
+    rows = csv_rows(folder / "nasbench301.csv.gz")
+    genotypes = parsed("darts", [row["arch_compact"] for row in rows])
+    yield problem("darts", genotypes, numbers(rows, "surrogate_val_accuracy"), "closed-form", 56)
+    rows = csv_rows(folder / "transnas101_micro.csv.gz")
+    cells = parsed("transnas101-micro", [row["tnb_arch_str"] for row in rows])
+    for task in ("class_scene", "class_object", "jigsaw"):
+        yield problem(f"transnas101-micro {task}", cells, numbers(rows, task), "closed-form")
 
 
-def problem(name: str, table: Table, accuracy: Float[ndarray, " archs"], proxies: str) -> Problem:
-    """All columns of a table."""
+def parsed(space: str, strings: list[str]) -> Table:
+    """A table of the architectures that the strings denote."""
+    return Table(space, archflow.space(space), archflow.space(space).parse(strings), {})
+
+
+def numbers(rows: list[dict[str, str]], column: str) -> Float[ndarray, " rows"]:
+    """A column as numbers."""
+    return np.array([float(row[column]) for row in rows])
+
+
+def problem(
+    name: str, table: Table, accuracy: Float[ndarray, " archs"], proxies: str, labelled: int | None = None
+) -> Problem:
+    """All columns of a table; 1 % of its pool is labelled, if nothing else is said."""
     archs, pool = table.archs, default_pool(table.space.name, len(table))
     columns = proxy_column(table, proxies)
     assert columns is not None
@@ -183,7 +201,7 @@ def problem(name: str, table: Table, accuracy: Float[ndarray, " archs"], proxies
         "wl": counts[:, np.argsort(-spread)[:WL_COLUMNS]].toarray(),
         "onehot": onehot.reshape(len(archs), -1),
     }
-    return Problem(name, accuracy, blocks, tuple(names), pool, int(pool * 0.01 + 1e-9))
+    return Problem(name, accuracy, blocks, tuple(names), pool, labelled or int(pool * 0.01 + 1e-9))
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
