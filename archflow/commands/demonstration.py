@@ -16,12 +16,13 @@ from archflow.benchmarks.tables import table
 from archflow.commands.shared import titled
 from archflow.encoding.registry import seeded_encoder
 from archflow.flow import FlowDraw, flow_surrogate
+from archflow.pretraining.loop import pretrain
+from archflow.pretraining.registry import make_task
 from archflow.ranking.ranker import Ranker
 from archflow.report.page import Report, write_report
 from archflow.studies.evaluate import (
     default_pool,
     figures,
-    pretrain_task,
     proxy_column,
     split,
 )
@@ -72,8 +73,10 @@ def demonstrate(
         begun = time.monotonic()
         model = seeded_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
         if method == FGP:
-            proxy, how = proxy_column(data, "measured/jacov"), {"epochs": pretrain_epochs, "device": device}
-            outcome = pretrain_task("fgp", model, data.space, data.archs, proxy, seed, {}, progress=progress, **how)
+            task = make_task("fgp", data.space.name, data.archs, proxy_column(data, "measured/jacov"), seed, {})
+            outcome = pretrain(
+                model, data.archs, task, epochs=pretrain_epochs, seed=seed, device=device, progress=progress
+            )
             curves["Pre-training loss"] = dict(outcome.losses)
 
         def named(_: str, done: int, total: int, method: str = method) -> None:
