@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from archflow.encoding.registry import seeded_encoder
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.pretraining.loop import pretrain
 from archflow.pretraining.registry import make_task
+from archflow.ranking.metrics import scores_of
 from archflow.ranking.ranker import Ranker
 from archflow.report.page import Report, write_report
 from archflow.studies.evaluate import (
     default_pool,
-    figures,
     proxy_column,
     split,
 )
@@ -82,11 +83,13 @@ def demonstrate(
         def named(_: str, done: int, total: int, method: str = method) -> None:
             progress(f"fine-tuning ({method})", done, total)
 
-        ranker = Ranker(model, seed=seed, device=device)
+        ranker = Ranker(model, "finetune", space=data.space, seed=seed, device=device)
         ranker.fit(data.archs[part.labelled], accuracy[part.labelled], validation, named)
         scores[method] = ranker.predict(data.archs)
         seconds = time.monotonic() - begun
-        rows.append({"method": method, **figures(accuracy[part.test], scores[method][part.test]), "seconds": seconds})
+        rows.append(
+            {"method": method, **asdict(scores_of(accuracy[part.test], scores[method][part.test])), "seconds": seconds}
+        )
         curves.setdefault("Fine-tuning loss", {})[method] = ranker.losses
         curves.setdefault("Kendall's τ on the validation cells", {})[method] = ranker.validation_taus
 
@@ -100,7 +103,7 @@ def demonstrate(
     shown = {
         **{"table": data.name, "column": data.default, "labelled": len(part.labelled)},
         **{"validation": len(part.validation), "test": len(part.test), "pre-training": outcome.settings},
-        **{"fine-tuning": ranker.settings, "versions": versions()},
+        **{"fine-tuning": asdict(ranker.settings), "versions": versions()},
     }
     write_report(
         page,
