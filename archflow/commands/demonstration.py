@@ -22,14 +22,11 @@ from archflow.pretraining.registry import make_task
 from archflow.ranking.metrics import scores_of
 from archflow.ranking.ranker import Ranker
 from archflow.report.page import Report, write_report
-from archflow.studies.evaluate import (
-    default_pool,
-    proxy_column,
-    split,
-)
+from archflow.studies.protocol import LabelledTable
 from archflow.support.files import require_writable
 from archflow.support.progress import Progress, silent
 from archflow.support.versions import versions
+from archflow.zero_cost.columns import proxy_values
 
 FGP, PLAIN = "FGP", "no pre-training"
 
@@ -64,7 +61,7 @@ def demonstrate(
     require_writable(page)
     data = table("nasbench201/analog")
     accuracy = data[data.default]
-    part = split(len(data), default_pool(data.space.name, len(data)), labels, permutation=seed)
+    part = LabelledTable(data).split(labels, seed)
     validation = data.archs[part.validation], accuracy[part.validation]
 
     scores: dict[str, Float[ndarray, " archs"]] = {}
@@ -74,7 +71,7 @@ def demonstrate(
         begun = time.monotonic()
         model = seeded_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
         if method == FGP:
-            task = make_task("fgp", data.space.name, data.archs, proxy_column(data, "measured/jacov"), seed, {})
+            task = make_task("fgp", data.space.name, data.archs, proxy_values(data, "measured/jacov"), seed, {})
             outcome = pretrain(
                 model, data.archs, task, epochs=pretrain_epochs, seed=seed, device=device, progress=progress
             )

@@ -67,15 +67,15 @@ def pretrain(
     from archflow.encoding.registry import seeded_encoder
     from archflow.pretraining import loop
     from archflow.pretraining.registry import make_task
-    from archflow.studies.evaluate import proxy_column
     from archflow.support.progress import Display
+    from archflow.zero_cost.columns import proxy_values
 
     require_output(out)
     data = read(space, input, arch_column, sample, seed)
     model = seeded_encoder(encoder, data.archs.vocabulary, seed, given(hidden=hidden, layers=layers))
     settings = given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
     settings |= given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
-    learned = make_task(task, data.space.name, data.archs, proxy_column(data, proxy), seed, settings)
+    learned = make_task(task, data.space.name, data.archs, proxy_values(data, proxy), seed, settings)
     unfinished = out.with_name(out.name + ".partial")
     with Display() as progress:
         outcome = loop.pretrain(
