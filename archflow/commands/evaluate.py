@@ -44,8 +44,8 @@ def evaluate(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="none, fgp, zero-cost, arch2vec, gmae or graphcl, each also with a head (fgp+gp); or proxy:NAME; may be "
-            "repeated. none and fgp by default."
+            help="none, fgp, zero-cost, arch2vec, gmae or graphcl, each also with a head (fgp+gp), or proxy:NAME; may "
+            "be repeated; none and fgp by default."
         ),
     ] = None,
     seeds: Seeds = 3,

@@ -78,7 +78,7 @@ def here(made, tmp_path, monkeypatch):
     """A folder with these files to work in, where every output is there already; the cache folder is in it, too."""
     folder = tmp_path / "here"
     shutil.copytree(made, folder)
-    for name in ("out.csv", "out.archflow", "out.json", "out.html", "below/report.html"):
+    for name in ("out.csv", "out.archflow", "out.html", "below/report.html"):
         (folder / name).write_bytes(PREVIOUS)
     (folder / "out.csv.partial").write_text('{"archflow": "proxies", "version": 0, "settings": {}}\n')
     monkeypatch.chdir(folder)
