@@ -14,7 +14,7 @@ from typing import Any, Literal
 from archflow.benchmarks.registry import published
 from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.space import Space
-from archflow.encoding.registry import ENCODERS, encoders, seeded_encoder
+from archflow.encoding.registry import ENCODERS, encoders
 from archflow.pretraining.registry import task_kind
 from archflow.studies.interim import FinetuneSettings, PretrainSettings
 from archflow.studies.methods import head_code, head_settings, pretext, ranks_alone, takes_encoder
@@ -248,16 +248,21 @@ def configured(
     Raises:
         ValueError: a setting of the encoder is unknown or refused.
     """
-    alone = point.encoder == "none"
-    kinds = [*([] if alone else [ENCODERS.find(point.encoder)]), *([] if task == "none" else [task_kind(task)])]
+    size: dict[str, Any] = {}
+    kinds: list[type[Any]] = [type(space)]
+    if point.encoder != "none":
+        kinds.append(ENCODERS.find(point.encoder))
+        size = changed(kinds[-1].Settings(**encoder_settings))
+    if task != "none":
+        kinds.append(task_kind(task))
     return Run(
         **vars(point),
         source=source,
-        encoder_settings={} if alone else changed(seeded_encoder(point.encoder, (), 0, encoder_settings).settings),
+        encoder_settings=size,
         task=task,
         task_settings=task_settings,
         pretraining=replace(pretraining, seed=point.seed),
         head_settings=finetuning if point.head == "finetune" else head_settings(point.head),
-        code=digest_sources(*kinds, type(space)),
+        code=digest_sources(*kinds),
         head_code=head_code(point.head),
     )
