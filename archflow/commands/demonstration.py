@@ -11,15 +11,16 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from archflow.benchmarks.table import table
+from archflow.benchmarks.registry import published
+from archflow.benchmarks.tables import table
 from archflow.commands.shared import titled
+from archflow.encoding.registry import seeded_encoder
 from archflow.flow import FlowDraw, flow_surrogate
 from archflow.ranking.ranker import Ranker
 from archflow.report.page import Report, write_report
 from archflow.studies.evaluate import (
     default_pool,
     figures,
-    new_encoder,
     pretrain_task,
     proxy_column,
     split,
@@ -69,7 +70,7 @@ def demonstrate(
     curves: dict[str, dict[str, Sequence[float]]] = {}
     for method in (FGP, PLAIN):
         begun = time.monotonic()
-        model = new_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
+        model = seeded_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
         if method == FGP:
             proxy, how = proxy_column(data, "measured/jacov"), {"epochs": pretrain_epochs, "device": device}
             outcome = pretrain_task("fgp", model, data.space, data.archs, proxy, seed, {}, progress=progress, **how)
@@ -90,8 +91,9 @@ def demonstrate(
     held_out[np.concatenate([part.labelled, part.validation])] = False
     strings = data.space.format(data.archs)
     best = best_found(accuracy, scores[FGP], held_out, strings)
-    k, std = data.space.flow_defaults
-    surrogate = flow_surrogate(data.archs, FlowDraw.sample(len(data.space.vocabulary), k, std, seed)).numpy()
+    flow = published(data.space.name)
+    draw = FlowDraw.sample(len(data.space.vocabulary), flow.k, flow.std, seed)
+    surrogate = flow_surrogate(data.archs, draw).numpy()
     shown = {
         **{"table": data.name, "column": data.default, "labelled": len(part.labelled)},
         **{"validation": len(part.validation), "test": len(part.test), "pre-training": outcome.settings},

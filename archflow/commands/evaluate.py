@@ -69,8 +69,8 @@ def evaluate(
     from rich.console import Console
 
     from archflow.benchmarks.registry import space as make_space
-    from archflow.benchmarks.table import table as make_table
-    from archflow.benchmarks.table import tables
+    from archflow.benchmarks.tables import table as make_table
+    from archflow.benchmarks.tables import tables
     from archflow.studies import evaluate as evaluation
     from archflow.support.documents import strict_json
     from archflow.support.progress import Display

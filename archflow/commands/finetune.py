@@ -32,15 +32,15 @@ def finetune(
 ) -> None:
     """Teach an encoder to rank, from a few labelled architectures."""
     from archflow.benchmarks.registry import space as make_space
-    from archflow.encoding.registry import load_encoder
+    from archflow.encoding.files import load_encoder
+    from archflow.encoding.registry import seeded_encoder
     from archflow.ranking.ranker import Ranker
-    from archflow.studies.evaluate import new_encoder
     from archflow.support.progress import Display
 
     require_output(out)
     if pretrained is None:
         name, provenance = space or "nasbench201", dict[str, Any](space=space or "nasbench201")
-        model = new_encoder("resgatedgcn", make_space(name).vocabulary, seed, {})
+        model = seeded_encoder("resgatedgcn", make_space(name).vocabulary, seed, {})
     else:
         model, provenance = load_encoder(pretrained)
         name = agreed_space(space, provenance, pretrained)

@@ -63,13 +63,14 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pre-train an encoder on all architectures of a space, without a label."""
-    from archflow.encoding.registry import save_encoder
-    from archflow.studies.evaluate import new_encoder, pretrain_task, proxy_column
+    from archflow.encoding.files import save_encoder
+    from archflow.encoding.registry import seeded_encoder
+    from archflow.studies.evaluate import pretrain_task, proxy_column
     from archflow.support.progress import Display
 
     require_output(out)
     data = read(space, input, arch_column, sample, seed)
-    model = new_encoder(encoder, data.archs.vocabulary, seed, given(hidden=hidden, layers=layers))
+    model = seeded_encoder(encoder, data.archs.vocabulary, seed, given(hidden=hidden, layers=layers))
     flow = given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
     weights = given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
     unfinished = out.with_name(out.name + ".partial")

@@ -26,7 +26,8 @@ def report(
     """Write one self-contained HTML page about a ranker and what it ranks."""
     import numpy as np
 
-    from archflow.benchmarks.table import table as make_table
+    from archflow.benchmarks.registry import published
+    from archflow.benchmarks.tables import table as make_table
     from archflow.flow import FlowDraw, flow_surrogate
     from archflow.ranking.ranker import Ranker
     from archflow.report.page import Report, write_report
@@ -44,8 +45,8 @@ def report(
         known = ~np.isnan(accuracy)
         row = {"method": str(ranker), **figures(accuracy[known], scores[known])}
         rows.append({**row, "architectures": int(known.sum())})
-    k, std = data.space.flow_defaults
-    draw = FlowDraw.sample(len(data.space.vocabulary), k, std, seed)
+    flow = published(data.space.name)
+    draw = FlowDraw.sample(len(data.space.vocabulary), flow.k, flow.std, seed)
     curves = {
         "Pre-training loss": model.provenance.get("losses", {}),
         "Fine-tuning loss": {"fine-tuning": model.losses},

@@ -7,7 +7,8 @@ import pytest
 
 import archflow
 from archflow.benchmarks.own_tables import write_table
-from archflow.benchmarks.table import Table, keep
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import keep
 from archflow.commands import demonstration
 from archflow.ranking.ranker import Ranker
 from tests.commands import CELLS, PREVIOUS, SPACE, run, words

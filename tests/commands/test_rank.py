@@ -8,7 +8,7 @@ import torch
 
 import archflow
 from archflow.benchmarks.own_tables import read_table, write_table
-from archflow.encoding.registry import load_encoder
+from archflow.encoding.files import load_encoder
 from archflow.ranking.ranker import Ranker
 from tests.commands import CELLS, SPACE, words
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from archflow.benchmarks.own_tables import write_table
-from archflow.benchmarks.table import keep
+from archflow.benchmarks.tables import keep
 from archflow.studies.lines import FILE, read
 from tests.commands import begin, run
 from tests.forgetting import forgetting

@@ -1,5 +1,4 @@
 import itertools
-import os
 import random
 import re
 import signal
@@ -11,41 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from archflow import FGP, ArchBatch, FlowDraw, encoder, flow_surrogate, pretrain
-from archflow.benchmarks.nasbench201.space import NASBench201
+from archflow import FGP, ArchBatch, FlowDraw, encoder, flow_surrogate
 from archflow.pretraining.loop import _seed
 from tests.strategies import VOCABULARY, random_graphs
 
-SPACE = NASBench201()
-ARCHS = SPACE.sample(50, seed=0)
-PROXY = SPACE.parameters(ARCHS)
-STEPS = 4
-"""Minibatches of 16 in an epoch; the last holds 2."""
-
-
-def new(seed=0, hidden=16, layers=2):
-    torch.manual_seed(seed)
-    return encoder("resgatedgcn", SPACE.vocabulary, hidden=hidden, layers=layers)
-
 
 def task(**settings):
-    draw = settings.pop("draw", FlowDraw.sample(len(SPACE.vocabulary)))
-    return FGP(draw, **{"proxy": PROXY, **settings})
-
-
-def run(model, fgp=None, archs=ARCHS, **settings):
-    return pretrain(model, archs, fgp or task(), **{"epochs": 3, "batch_size": 16, "device": "cpu", **settings})
-
-
-def weights_of(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def assert_equal(model, weights):
-    """Bit for bit."""
-    assert model.state_dict().keys() == weights.keys()
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, weights[name]), name
+    return FGP(**{"draw": DRAW, "proxy": PROXY, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +24,6 @@ def uninterrupted():
     model = new()
     outcome = run(model)
     return weights_of(model), outcome
-
-
-class InterruptAt:
-    """A progress callback that presses Ctrl-C once, in the given step of this sitting."""
-
-    def __init__(self, step):
-        self.left = step
-
-    def __call__(self, phase, done, total):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 # Learning

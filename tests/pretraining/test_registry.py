@@ -3,6 +3,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pytest
 import torch
+from archflow.pretraining.zero_cost import ZeroCost
 from numpy import ndarray
 
 import archflow
@@ -13,7 +14,6 @@ from archflow.pretraining.fgp import FGP
 from archflow.pretraining.gmae import GMAE
 from archflow.pretraining.graphcl import GraphCL
 from archflow.pretraining.registry import make_task, register_task, task_kind, tasks
-from archflow.pretraining.zero_cost import ZeroCost
 
 SPACE = NASBench201()
 ARCHS = SPACE.sample(20)
@@ -52,7 +52,7 @@ def test_a_task_is_given_its_settings_and_the_proxies():
 
 def test_fgp_draws_as_the_seed_and_the_space_say():
     task, drawn = make("fgp", lambda1=0.25)
-    k, std = SPACE.flow_defaults
+    k, std = 7, 0.1
     assert drawn == {"k": k, "std": std, "draws": 1, "draw_seed": 3}
     (draw,) = task.draws
     expected = FlowDraw.sample(7, k, std, 3)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from archflow.pretraining.zero_cost import ZeroCost
 
 from archflow import FGP, FlowDraw
-from archflow.pretraining.zero_cost import ZeroCost
 from tests.pretraining import assert_checkpoint_is_of_another_run, assert_learns, assert_resumes
 from tests.pretraining.test_loop import ARCHS, PROXY, SPACE, assert_equal, new, run, weights_of
 
