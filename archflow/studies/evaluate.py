@@ -10,11 +10,12 @@ from typing import Any
 
 from archflow.benchmarks.table import Table
 from archflow.encoding.registry import seeded_encoder
+from archflow.pretraining.loop import PretrainSettings
 from archflow.pretraining.registry import make_task
-from archflow.studies.grids import configured, proxies_read
-from archflow.studies.interim import FinetuneSettings, PretrainSettings
+from archflow.ranking.finetune import FinetuneSettings
+from archflow.studies.grids import configured, proxies_at
 from archflow.studies.lines import read
-from archflow.studies.methods import method, pretext, takes_encoder
+from archflow.studies.methods import method, pretext
 from archflow.studies.protocol import GridPoint, LabelledTable, Run
 from archflow.studies.reproduce import grouped
 from archflow.studies.runner import Outcome, make_all
@@ -100,11 +101,11 @@ def evaluate(
     seeded_encoder(encoder, table.archs.vocabulary, first_seed, encoder_settings or {})
     space = table.space
     runs: list[Run] = []
-    for (pretext_name, head), task in zip(compared, tasks, strict=True):
+    for (pretext_name, head, has_encoder), task in zip(compared, tasks, strict=True):
         settings = {**pretext(pretext_name).settings, **task_settings.get(task, {})}
         first = GridPoint(
             space.name,
-            encoder if takes_encoder(head) else "none",
+            encoder if has_encoder else "none",
             pretext_name,
             head,
             labels=labels[0],
@@ -112,15 +113,16 @@ def evaluate(
             seed=first_seed,
             split=0,
         )
-        names = proxies_read(first, proxies)
-        values = data[0].proxies(names)  # raises if one is unknown
+        names = proxies_at(first, space, proxies)
+        values = data[0].proxies(names.proxies)  # raises if one is unknown
+        data[0].proxies(names.head_proxies)
         if task != "none":  # raises if a setting is unknown
-            make_task(task, space, table.archs, values, first_seed, settings)
+            make_task(task, space.name, table.archs, values, first_seed, settings)
         grid = product(range(first_seed, first_seed + seeds), data, labels, range(splits))
         runs += [
             configured(
                 replace(first, seed=seed, labels=share, split=number),
-                its.source(names),
+                its.source(*names),
                 space,
                 encoder_settings=encoder_settings or {},
                 task=task,

@@ -15,8 +15,7 @@ from archflow.benchmarks.registry import published
 from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.space import Space
 from archflow.encoding.losses import mlp
-from archflow.flow import FlowDraw, flow_surrogate
-from archflow.pretraining.fgp import standardised
+from archflow.flow import FlowDraw, flow_surrogate, standardised
 from archflow.pretraining.nodes import inner_operations
 from archflow.studies.lines import by_space
 from archflow.studies.runner import Measurement
@@ -62,7 +61,7 @@ class ProbeRun(Measurement):
         s = standardised(flow_surrogate(archs, draw).float())
         present = np.zeros((len(archs), len(space.vocabulary)), bool)
         present[archs.owners, archs.operations] = True
-        asked = np.flatnonzero(inner_operations(space.vocabulary) & present.any(0) & ~present.all(0))
+        asked = np.flatnonzero(inner_operations(archs) & present.any(0) & ~present.all(0))
         truth = torch.from_numpy(present[:, asked]).float().to(device)
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(archs)))
         learn_from, held_out = (part.to(device) for part in order.tensor_split(2))

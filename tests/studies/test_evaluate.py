@@ -9,10 +9,11 @@ from scipy.stats import kendalltau
 from archflow.benchmarks.table import Table
 from archflow.encoding.files import load_encoder
 from archflow.encoding.registry import seeded_encoder
+from archflow.pretraining.loop import PretrainSettings
 from archflow.pretraining.registry import tasks
+from archflow.ranking.finetune import FinetuneSettings
 from archflow.ranking.ranker import Ranker
 from archflow.studies.evaluate import evaluate
-from archflow.studies.interim import FinetuneSettings, PretrainSettings
 from archflow.studies.lines import FILE, read
 from archflow.studies.protocol import split
 from archflow.support.versions import versions

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from archflow.ranking.finetune import FinetuneSettings
 from archflow.studies.grids import BUDGETS, PUBLISHED, STUDIES, grid, proxies_at, run_at
-from archflow.studies.interim import FinetuneSettings
 from archflow.studies.protocol import GridPoint, Source
 
 

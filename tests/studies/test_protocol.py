@@ -5,7 +5,8 @@ import pytest
 
 from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import table
-from archflow.studies.interim import FinetuneSettings, PretrainSettings
+from archflow.pretraining.loop import PretrainSettings
+from archflow.ranking.finetune import FinetuneSettings
 from archflow.studies.protocol import LabelledTable, Run, Source, changed, default_pool, split
 from tests.studies import SPACE, TABLE
 

@@ -14,12 +14,13 @@ from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import keep
 from archflow.encoding.mlp import MLP
 from archflow.encoding.registry import encoders
+from archflow.pretraining.loop import PretrainSettings
 from archflow.pretraining.registry import make_task
+from archflow.ranking.finetune import FinetuneSettings
 from archflow.studies import runner
 from archflow.studies.cost import cost
 from archflow.studies.evaluate import evaluate
 from archflow.studies.grids import STUDIES
-from archflow.studies.interim import FinetuneSettings, PretrainSettings
 from archflow.studies.lines import FILE, read
 from archflow.studies.methods import PRETEXTS
 from archflow.studies.protocol import AXES, LabelledTable
