@@ -2,64 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from hashlib import md5
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Int
 from numpy import ndarray
-from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.nasbench201.closed_form import live
-from archflow.benchmarks.nasbench201.space import CELL_EDGES
 from archflow.benchmarks.skeleton import SharedSkeleton
+from archflow.benchmarks.space import Decision
+
+CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""The cell's edges in the order of its string: grouped by target node, then by source."""
+NONE = 0
+"""The operation of an edge that is not there."""
+
+_SKELETON = [
+    *((0, 1 + i) for i, (source, _) in enumerate(CELL_EDGES) if source == 0),
+    *((1 + i, 1 + j) for i, a in enumerate(CELL_EDGES) for j, b in enumerate(CELL_EDGES) if a[1] == b[0]),
+    *((1 + i, 7) for i, (_, target) in enumerate(CELL_EDGES) if target == 3),
+]
 
 
-class Cell(nn.Module):
-    """Each node is the sum of what its edges make of earlier nodes; without any, zeros.
+class FourNodes(SharedSkeleton):
+    """A space of cells of four nodes, as DAGs of 8 nodes and 10 edges: ``input``, the cell's six edges, ``output``.
 
-    Args:
-        operations: of the edges in the order of ``CELL_EDGES``, None where there is none.
-        channels: of the nodes but the first.
-        stride: by how much the edges that begin at the first node make the image smaller.
+    An operation reads from those that end where it begins. The choices are the operations of the cell's edges, in the
+    order of ``CELL_EDGES``.
     """
 
-    def __init__(self, operations: Sequence[nn.Module | None], channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.channels, self.stride = channels, stride
-        present = zip(CELL_EDGES, operations, strict=True)
-        self.edges = nn.ModuleDict(
-            {f"{source}{target}": each for (source, target), each in present if each is not None}
+    skeleton = tuple(sorted(_SKELETON, key=lambda edge: edge[::-1]))
+    form = "it lacks the 8 nodes and 10 edges of a cell in their order"
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The operation of each of the cell's edges."""
+        return tuple(Decision(f"edge {source}→{target}", self.vocabulary[1:-1]) for source, target in CELL_EDGES)
+
+
+def live(cells: Int[ndarray, "cells 6"]) -> Bool[ndarray, "cells 6"]:
+    """Which operations lie on a path from the cell's input to its output that no "none" cuts.
+
+    Args:
+        cells: operations of the edges in the order of ``CELL_EDGES``, 0 where there is none.
+    """
+    there = cells != NONE
+    reached = {0: np.ones(len(cells), dtype=bool)}
+    for node in (1, 2, 3):
+        reached[node] = np.logical_or.reduce(
+            [there[:, e] & reached[i] for e, (i, j) in enumerate(CELL_EDGES) if j == node]
         )
-
-    def forward(self, maps: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
-        """The last node; h2 and w2 are h and w over the stride, rounded up."""
-        nodes = [maps]
-        for target in (1, 2, 3):
-            read = [edge(nodes[int(name[0])]) for name, edge in self.edges.items() if name[1] == str(target)]
-            nodes.append(sum(read[1:], read[0]) if read else self._zeros(maps))
-        return nodes[-1]
-
-    def _zeros(self, maps: Tensor) -> Tensor:
-        return maps.new_zeros(len(maps), self.channels, *(-(-side // self.stride) for side in maps.shape[2:]))
+    leads = {3: np.ones(len(cells), dtype=bool)}
+    for node in (2, 1, 0):
+        leads[node] = np.logical_or.reduce([there[:, e] & leads[j] for e, (i, j) in enumerate(CELL_EDGES) if i == node])
+    return np.stack([there[:, e] & reached[i] & leads[j] for e, (i, j) in enumerate(CELL_EDGES)], axis=1)
 
 
-def stand_ins(kind: type[SharedSkeleton], archs: ArchBatch, wire: int | None) -> ArchBatch:
+def stand_ins(kind: type[FourNodes], archs: ArchBatch, wire: int | None) -> ArchBatch:
     """For each cell of a space the first one of it whose live operations form the same graph; see :func:`first_alike`.
 
     Raises:
         ValueError: an architecture is not of the space.
     """
-    found = _all_stand_ins(kind, wire)  # type: ignore[arg-type]  # a class can be hashed
-    return kind().from_operations(found[kind().keys(archs)])
+    space = kind()
+    return space.decode(_all_stand_ins(kind, wire)[space.keys(archs)])  # type: ignore[arg-type]  # a class can be hashed
 
 
 @cache
-def _all_stand_ins(kind: type[SharedSkeleton], wire: int | None) -> Int[ndarray, "cells 6"]:
-    operations = kind().operations(kind().enumerate())
-    return operations[first_alike(operations, wire)]
+def _all_stand_ins(kind: type[FourNodes], wire: int | None) -> Int[ndarray, "cells 6"]:
+    cells = kind().encode(kind().enumerate())
+    return cells[first_alike(cells, wire)]
 
 
 def first_alike(cells: Int[ndarray, "cells 6"], wire: int | None) -> Int[ndarray, " cells"]:

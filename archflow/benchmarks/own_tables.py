@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy import ndarray
 
-from archflow.benchmarks.registry import Space
+from archflow.benchmarks.space import Space
 from archflow.benchmarks.table import Table
 from archflow.support.files import write_atomically
 
@@ -60,6 +59,8 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[str] | ndarray]
         ValueError: another ending.
         OSError: the folder cannot be written or is full; a previous file is then untouched.
     """
+    import polars as pl
+
     path = Path(path)
     require_format(path)
     frame, buffer = pl.DataFrame(dict(columns)), io.BytesIO()
@@ -80,6 +81,8 @@ def require_format(path: str | Path) -> None:
 
 def _read(path: Path) -> tuple[Sequence[int], dict[str, list[Any]]]:
     """The number of each row's line, and the columns; a CSV's numbers are still strings."""
+    import polars as pl
+
     require_format(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")

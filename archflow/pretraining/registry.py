@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.registry import published
 from archflow.pretraining.arch2vec import Arch2Vec
 from archflow.pretraining.fgp import FGP, ZeroCost
 from archflow.pretraining.gmae import GMAE
@@ -71,13 +71,4 @@ def make_task(
     unknown = [setting for setting in settings if setting not in known]
     if unknown:
         raise ValueError(f"the task {name} has no setting '{unknown[0]}'; it has: {', '.join(known) or 'none'}")
-    return kind.for_space(len(archs.vocabulary), _published(space_name), proxies, seed, **settings)
-
-
-class _Published:
-    def __init__(self, k: int, std: float) -> None:
-        self.k, self.std = k, std
-
-
-def _published(space_name: str) -> _Published:  # until benchmarks.registry has it
-    return _Published(*make_space(space_name).flow_defaults)
+    return kind.for_space(len(archs.vocabulary), published(space_name), proxies, seed, **settings)

@@ -5,10 +5,11 @@ Kendall's τ looks at the whole ranking; Precision@K% asks whether the best are 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.stats import kendalltau
 
 
 def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"]) -> float:
@@ -17,6 +18,8 @@ def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " arch
     Raises:
         ValueError: the lengths differ, there are fewer than two, or a value is NaN.
     """
+    from scipy.stats import kendalltau
+
     accuracy, score = _checked(accuracy, score)
     return float(kendalltau(accuracy, score).statistic)
 
@@ -35,6 +38,25 @@ def precision_at(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " arc
     count = max(1, round(len(accuracy) * percent / 100))
     best_true, best_scored = (np.argsort(-values, kind="stable")[:count] for values in (accuracy, score))
     return len(np.intersect1d(best_true, best_scored)) / count
+
+
+@dataclass(frozen=True)
+class RankScores:
+    """How well scores rank architectures: Kendall's τ, and Precision at 1 % and at 5 %."""
+
+    tau: float
+    p_at_1: float
+    p_at_5: float
+
+
+def scores_of(accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " archs"]) -> RankScores:
+    """All that archflow's tables say of a ranking.
+
+    Raises:
+        ValueError: as :func:`kendall_tau`.
+    """
+    precision = (precision_at(accuracy, predicted, percent) for percent in (1, 5))
+    return RankScores(kendall_tau(accuracy, predicted), *precision)
 
 
 def _checked(accuracy: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:

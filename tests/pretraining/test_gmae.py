@@ -164,7 +164,7 @@ def test_architectures_without_an_inner_node():
 
 def test_it_learns_what_is_to_be_known():
     """Where all inner nodes of a cell are alike, those that are left tell those that are masked."""
-    archs = ArchBatch.concatenate([SPACE.from_operations(np.full((1, 6), number)) for number in range(5)] * 10)
+    archs = ArchBatch.concatenate([SPACE.decode(np.full((1, 6), number)) for number in range(5)] * 10)
     outcome = run(new(), GMAE(share=0.3, replace=0), archs, epochs=40, lr=1e-2)
     assert outcome.losses["operations"][-1] < 0.1
 

@@ -178,7 +178,7 @@ def test_operations_are_exchanged(graphs, share, seed):
 
 
 def test_all_other_operations_are_equally_likely():
-    archs = SPACE.from_operations(np.zeros((2_000, 6), np.int64))
+    archs = SPACE.decode(np.zeros((2_000, 6), np.int64))
     found = changed(other_operations, archs, 1.0, np.random.default_rng(0)).operations.reshape(-1, 8)[:, 1:7]
     assert np.bincount(found.ravel(), minlength=7)[[0, 1, 6]].max() == 0
     assert np.bincount(found.ravel())[2:] / found.size == pytest.approx([0.25] * 4, abs=0.02)

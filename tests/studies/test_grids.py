@@ -1,12 +1,12 @@
 from dataclasses import fields, replace
 
 import pytest
+from archflow.studies.runs import Cell, digest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.pretraining.registry import tasks
 from archflow.studies.grids import BUDGETS, PRETEXTS, PUBLISHED, STUDIES, Point, points
-from archflow.studies.runs import Cell, digest
 
 CELL = Cell(
     **{"space": "nasbench201", "encoder": "gin", "pretext": "fgp", "labels": 0.01, "share": 1.0, "seed": 0, "split": 0},

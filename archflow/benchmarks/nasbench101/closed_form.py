@@ -1,10 +1,11 @@
-"""Zero-cost proxies of NAS-Bench-101 without a network: what the theory of signal propagation gives in closed form.
+"""What is known of NAS-Bench-101's networks without building them: sizes, and zero-cost proxies in closed form.
 
-A zero-cost proxy is measured on an untrained network and one minibatch. Mean-field theory (Schoenholz et al., ICLR
-2017; with batch norm, Yang et al., ICLR 2019) says what it measures, up to noise: a few numbers are followed from
-vertex to vertex, for all cells at once. Weights have variance 2 / (k² · channels out) for k × k taps, as in the
-benchmark's PyTorch version, with which the published proxies were measured. Assumed are wide layers, convolutions that
-put out what is independent of all else, and maps in which neighbouring pixels correlate by one half:
+A zero-cost proxy is measured on an untrained network and one minibatch. Mean-field theory of signal propagation
+(Schoenholz et al., ICLR 2017; with batch norm, Yang et al., ICLR 2019) says what it measures, up to noise: a few
+numbers are followed from vertex to vertex, for all cells at once. Weights have variance 2 / (k² · channels out) for
+k × k taps, as in the benchmark's PyTorch version, with which the published proxies were measured. The theory assumes
+wide layers, convolutions whose outputs are independent of all else, and maps in which neighbouring pixels correlate by
+one half:
 
 * convolution, batch norm, ReLU: out comes a rectified normal variable. Backward, one half of the gradient's square (its
   sum over a map) passes the rectifiers; the convolution divides it by the variance of what went in;
@@ -42,6 +43,11 @@ CELLS = (
     *((256, 512, 8, DOWNSAMPLED), (512, 512, 8, CELL), (512, 512, 8, CELL)),
 )
 """Channels that enter each cell of the network and that leave it, height of its maps, and what comes before it."""
+
+_STACKS = ((128, 128, 32), (128, 256, 16), (256, 512, 8))
+"""Channels that enter, channels that leave, and height (= width) of the feature maps in each stack of three cells."""
+_KERNELS = np.array([0, 3, 1, 0, 0])
+"""Width of the convolution of each operation of the vocabulary; 0 where there is none."""
 
 RECTIFIED = (1 - 1 / np.pi) / 2
 """Variance of a rectified standard normal variable."""
@@ -230,3 +236,63 @@ def _backward(
     gradient[:2, 6] = total, shared
     plain, plain_shared, pooled, pooled_shared = cells.projected * gradient
     return convolved, PASS * plain + PASS_MAXIMUM * pooled, PASS_SHARED * plain_shared + PASS_MAXIMUM * pooled_shared
+
+
+# Sizes
+
+
+def parameters(
+    vertices: Int[ndarray, " cells"], adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
+) -> Int[ndarray, " cells"]:
+    """Trainable parameters of the CIFAR-10 network of each cell, of so many vertices."""
+    weights, outputs = _convolutions(vertices, adjacency, operations)
+    stem, head = 3 * 128 * 9 + 2 * 128, 512 * 10 + 10
+    return stem + (weights + 2 * outputs).sum(axis=1) + head
+
+
+def flops(
+    vertices: Int[ndarray, " cells"], adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
+) -> Int[ndarray, " cells"]:
+    """Multiply-accumulates of the CIFAR-10 network of each cell: convolutions and classifier, for one image."""
+    weights, _ = _convolutions(vertices, adjacency, operations)
+    stem, head = 3 * 128 * 9 * 32 * 32, 512 * 10
+    return stem + weights @ np.array([side**2 for _, _, side in _STACKS]) + head
+
+
+def _convolutions(
+    vertices: Int[ndarray, " cells"], adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
+) -> tuple[Int[ndarray, "cells 3"], Int[ndarray, "cells 3"]]:
+    """Weights and output channels of all convolutions in each stack.
+
+    They have no bias, and a batch normalisation behind them. What an inner vertex or the output reads of the cell's
+    input passes one of 1 × 1 first.
+    """
+    kernels = _KERNELS[operations]
+    weights, outputs = np.empty((2, len(vertices), len(_STACKS)), dtype=np.int64)
+    for stack, (entering, leaving, _) in enumerate(_STACKS):
+        channels = _channels(leaving, vertices, adjacency)
+        projected = (adjacency[:, 0] * channels).sum(axis=1)
+        weights[:, stack] = 3 * ((kernels * channels) ** 2).sum(axis=1)
+        weights[:, stack] += (entering + 2 * leaving) * projected
+        outputs[:, stack] = 3 * (((kernels > 0) * channels).sum(axis=1) + projected)
+    return weights, outputs
+
+
+def _channels(
+    leaving: int, vertices: Int[ndarray, " cells"], adjacency: Bool[ndarray, "cells 7 7"]
+) -> Int[ndarray, "cells 7"]:
+    """Channels of each vertex but the input; 0 where there is no vertex.
+
+    Those that the output reads share its channels, the first ones get one more where they do not divide evenly. Others
+    have as many as the largest of their readers.
+    """
+    rows = np.arange(len(vertices))
+    shares = adjacency[rows, :, vertices - 1]
+    shares[:, 0] = False
+    share, rest = np.divmod(leaving, np.maximum(shares.sum(axis=1), 1))
+    channels = shares * (share[:, None] + (np.cumsum(shares, axis=1) <= rest[:, None]))
+    for vertex in range(5, 0, -1):
+        largest = (adjacency[:, vertex] * channels).max(axis=1)
+        channels[:, vertex] = np.where(shares[:, vertex], channels[:, vertex], largest)
+    channels[rows, vertices - 1] = leaving
+    return channels

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from archflow.benchmarks.four_nodes import CELL_EDGES
 from archflow.benchmarks.nasbench201.space import OPERATIONS, NASBench201
 from archflow.benchmarks.table import Table
 from archflow.support.packages import file_in_package
@@ -15,7 +16,6 @@ from archflow.support.unpickle import restricted_load
 
 _ITS_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 _ITS_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
-_OUR_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 
 _ACCURACIES = ("baseline", "ptq", "qat", "noisy", "analog")
 _DRIFTS = tuple(f"{kind}_drift_{seconds}" for kind in ("baseline", "analog") for seconds in (60, 3600, 86400, 2592000))
@@ -44,11 +44,11 @@ def read() -> Table:
             columns[name] = np.array([record[name]["value"] for record in records.values()], float)
             columns[f"{name}_std"] = np.array([record[name]["uncertainty"] for record in records.values()], float)
         cells = np.array([OPERATIONS.index(name) for name in _ITS_OPERATIONS])[coded]
-        cells = cells[:, [_ITS_EDGES.index(edge) for edge in _OUR_EDGES]]
+        cells = cells[:, [_ITS_EDGES.index(edge) for edge in CELL_EDGES]]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the analog-nasbench table: {error}") from None
     if len(cells) != space.size or len(np.unique(cells, axis=0)) != space.size:
         raise ValueError(f"{path} is not the analog-nasbench table: it must hold each of {space.size:,} cells once")
     order = np.lexsort(cells.T[::-1])
     columns = {name: column[order] for name, column in columns.items()}
-    return Table("nasbench201/analog", space, space.from_operations(cells[order]), columns, "baseline_accuracy")
+    return Table("nasbench201/analog", space, space.decode(cells[order]), columns, "baseline_accuracy")

@@ -25,8 +25,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-NONE, SKIP, CONV_1X1, CONV_3X3, POOL = range(5)
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+from archflow.benchmarks.four_nodes import CELL_EDGES, live
+
+_, SKIP, CONV_1X1, CONV_3X3, POOL = range(5)
 CELLS_PER_STAGE = 5
 CHANNELS = (16, 32, 64)
 
@@ -79,18 +80,6 @@ def synflow(cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]:
     return total
 
 
-def live(cells: Int[ndarray, "cells 6"]) -> Bool[ndarray, "cells 6"]:
-    """Which operations lie on a path from the cell's input to its output that no "none" cuts."""
-    there = cells != NONE
-    reached = {0: np.ones(len(cells), dtype=bool)}
-    for node in (1, 2, 3):
-        reached[node] = np.logical_or.reduce([there[:, e] & reached[i] for e, (i, j) in enumerate(EDGES) if j == node])
-    leads = {3: np.ones(len(cells), dtype=bool)}
-    for node in (2, 1, 0):
-        leads[node] = np.logical_or.reduce([there[:, e] & leads[j] for e, (i, j) in enumerate(EDGES) if i == node])
-    return np.stack([there[:, e] & reached[i] & leads[j] for e, (i, j) in enumerate(EDGES)], axis=1)
-
-
 def rectifiers(cells: Int[ndarray, "cells 6"]) -> Int[ndarray, " cells"]:
     """Rectified activations on live paths for one image, the leading term of the proxy "nwot" (Mellor et al., 2021)."""
     is_conv = (cells == CONV_1X1) | (cells == CONV_3X3)
@@ -134,7 +123,7 @@ def propagate(cells: Int[ndarray, "cells 6"]) -> Signal:
 def _matrices(edges: Bool[ndarray, "cells 6"]) -> Float[ndarray, "cells 4 4"]:
     """A number for each edge of each cell as a matrix, source by target."""
     matrices = np.zeros((len(edges), 4, 4))
-    for edge, (source, target) in enumerate(EDGES):
+    for edge, (source, target) in enumerate(CELL_EDGES):
         matrices[:, source, target] = edges[:, edge]
     return matrices
 

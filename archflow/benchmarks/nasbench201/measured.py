@@ -19,7 +19,7 @@ from archflow.benchmarks.own_tables import read_table
 from archflow.benchmarks.table import Table
 
 
-def read_nasbench201() -> Table:
+def read() -> Table:
     """The table ``nasbench201/proxies``: a column a proxy, for all 15,625 cells; it has no accuracies."""
     path = Path(__file__).with_name("proxies.parquet")
     return replace(read_table(path, NASBench201()), name="nasbench201/proxies")

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.four_nodes import Cell, stand_ins
+from archflow.benchmarks.cell import Cell
+from archflow.benchmarks.four_nodes import stand_ins
 from archflow.benchmarks.nasbench201.space import OPERATIONS, NASBench201
 from archflow.benchmarks.network import Network, conv, relu_conv_norm
 
@@ -63,7 +64,7 @@ class Reduction(nn.Module):
 
 def build(arch: ArchBatch, width: int, depth: int, classes: int) -> Network:
     """The network of the one architecture in ``arch``."""
-    (operations,) = NASBench201().operations(arch).tolist()
+    (operations,) = NASBench201().encode(arch).tolist()
     return NASBench201Network(operations, width, depth, classes)
 
 

@@ -12,14 +12,15 @@ trained one cell of each network, and calls it by a key of five decimal digits: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache
 from itertools import permutations, product
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.space import Decision, Space
 
 OPERATIONS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
 PROTEINS_OPERATIONS = ("gcn", "sage", "arma", "fc", "skip")
@@ -34,42 +35,39 @@ _ALL_SKIPS = 88888
 _BASE_5, _BASE_10 = 5 ** np.arange(4)[::-1], 10 ** np.arange(4)[::-1]
 
 
-class NASBenchGraph:
+class NASBenchGraph(Space):
     """The space ``nasbench-graph``: 26,206 cells, as DAGs of 6 nodes over a vocabulary of 11.
 
     :meth:`proteins` gives the smaller space of the cells that were trained on the data set proteins.
     """
 
-    flow_defaults = (7, 0.1)
-    proxies: tuple[str, ...] = ()
-
-    def __init__(self, name: str = "nasbench-graph", operations: Sequence[str] = OPERATIONS) -> None:
+    def __init__(
+        self, name: str = "nasbench-graph", operations: Sequence[str] = OPERATIONS, column: str = "<dataset>/para"
+    ) -> None:
         self.name = name
         self._digits = np.array(sorted(OPERATIONS.index(operation) for operation in operations))
         self.vocabulary = ("input", *(OPERATIONS[digit] for digit in self._digits), "output")
+        self.sizes_elsewhere = (
+            "a network's size depends on its data set's hyper-parameters; "
+            f"the table {name.replace('-proteins', '/proteins')} has the parameters in its column {column}"
+        )
 
     @classmethod
     def proteins(cls) -> NASBenchGraph:
         """The space ``nasbench-graph-proteins``: 2,021 cells over a vocabulary of 7."""
-        return cls("nasbench-graph-proteins", PROTEINS_OPERATIONS)
+        return cls("nasbench-graph-proteins", PROTEINS_OPERATIONS, "para")
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What the nodes behind the first read, and the operation of each; the first can only read the input."""
+        sources = tuple(map(str, range(4)))
+        links = (Decision(f"source of node {node}", sources[:node]) for node in (2, 3, 4))
+        return (*links, *(Decision(f"operation of node {node}", self.vocabulary[1:-1]) for node in (1, 2, 3, 4)))
 
     @property
     def size(self) -> int:
-        return len(self._all_keys)
-
-    def enumerate(self) -> ArchBatch:
-        """All cells, in the order of their keys."""
-        return self.from_keys(self._all_keys)
-
-    def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different cells, uniformly at random.
-
-        Raises:
-            ValueError: ``n`` is not between 1 and the size of the space.
-        """
-        if not 1 <= n <= self.size:
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
-        return self.from_keys(np.random.default_rng(seed).choice(self._all_keys, n, replace=False))
+        """How many networks there are."""
+        return len(self._all_keys())
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
         """Another cell for each: one operation, or what one node reads, is changed at random.
@@ -98,44 +96,27 @@ class NASBenchGraph:
         names = np.array(OPERATIONS)[_lists(keys)[1]]
         return [f"{LINKS[key // 10_000]}:{','.join(row)}" for key, row in zip(keys, names, strict=True)]
 
-    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
-        """The cells that the strings denote; the nodes may be numbered in any order in which each follows its source.
-
-        Raises:
-            ValueError: a string is malformed, has an operation that is not in the space, or has only skips; the message
-                gives its line (the first is ``first_line``) and the reason.
-        """
-        cells = np.empty((len(strings), 2, 4), dtype=np.int64)
-        for row, string in enumerate(strings):
-            try:
-                cells[row] = _parse_cell(string, self.vocabulary[1:-1])
-            except ValueError as error:
-                raise ValueError(f"line {first_line + row}: {error}, in {string!r}") from None
-        return self.from_keys(_keys(cells[:, 0], cells[:, 1]))
-
-    def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """Not known in closed form.
-
-        Raises:
-            ValueError: always; the message says where the sizes are.
-        """
-        raise ValueError(self._no_closed_form("parameters"))
-
-    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """Not known in closed form.
-
-        Raises:
-            ValueError: always; the message says where the sizes are.
-        """
-        raise ValueError(self._no_closed_form("flops"))
-
-    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """Not known in closed form.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(self._no_closed_form(name))
+    def parse_one(self, string: str) -> list[int]:
+        """The choices of the cell that a string denotes, whose nodes may be in any order that puts sources first."""
+        links, separator, names = string.strip().partition(":")
+        if not separator:
+            raise ValueError("a cell is written as sources:operations, e.g. 0-1-1-2:gcn,cheb,gin,fc")
+        sources = links.split("-")
+        if len(sources) != 4:
+            raise ValueError(f"a cell has 4 sources joined by '-', not {len(sources)}")
+        for node, source in enumerate(sources, start=1):
+            if source not in [str(number) for number in range(node)]:
+                raise ValueError(f"node {node} must read from 0{f' … {node - 1}' if node > 1 else ''}, not '{source}'")
+        chosen = names.split(",")
+        if len(chosen) != 4:
+            raise ValueError(f"a cell has 4 operations joined by ',', not {len(chosen)}")
+        operations = self.vocabulary[1:-1]
+        for name in chosen:
+            if name not in operations:
+                raise ValueError(f"unknown operation '{name}' (known: {', '.join(operations)})")
+        if set(chosen) == {"skip"}:
+            raise ValueError("a cell of skips only is not in the space")
+        return [*map(int, sources[1:]), *(operations.index(name) for name in chosen)]
 
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """The key that the benchmark's files give each network, whichever of its cells is given.
@@ -145,26 +126,19 @@ class NASBenchGraph:
         """
         archs.require_vocabulary(self.vocabulary, self.name)
         output = len(self.vocabulary) - 1
-        wrong = np.diff(archs.node_offsets) != 6
-        if not wrong.any():
-            nodes = archs.operations.reshape(-1, 6).astype(np.int64)
-            adjacency = np.zeros((len(archs), 6, 6), dtype=bool)
-            adjacency[np.repeat(np.arange(len(archs)), np.diff(archs.edge_offsets)), *archs.edges] = True
-            links = adjacency[:, :5, 1:5].argmax(axis=1)
-            inner = (nodes[:, 1:5] > 0) & (nodes[:, 1:5] < output)
-            wrong = (nodes[:, 0] != 0) | ~inner.all(axis=1) | (nodes[:, 5] != output)
-            wrong |= (adjacency != _adjacency(links)).any(axis=(1, 2))
-        if wrong.any():
-            raise ValueError(
-                f"architecture {int(np.argmax(wrong))} is not of {self.name}: its nodes must be the input, four "
-                "operations that each read from one node, and the output, which reads what no operation reads"
-            )
-        keys = _keys(links, self._digits[nodes[:, 1:5] - 1])
-        if (keys == _ALL_SKIPS).any():
-            raise ValueError(
-                f"architecture {int(np.argmax(keys == _ALL_SKIPS))} is not of {self.name}: all its operations are skips"
-            )
-        return keys
+        form = (
+            "its nodes must be the input, four operations that each read from one node, and the output, which reads "
+            "what no operation reads"
+        )
+        self._require(np.diff(archs.node_offsets) == 6, form)
+        nodes = archs.operations.reshape(-1, 6).astype(np.int64)
+        adjacency = np.zeros((len(archs), 6, 6), dtype=bool)
+        adjacency[np.repeat(np.arange(len(archs)), np.diff(archs.edge_offsets)), *archs.edges] = True
+        links = adjacency[:, :5, 1:5].argmax(axis=1)
+        inner = (nodes[:, 1:5] > 0) & (nodes[:, 1:5] < output)
+        as_read = (adjacency == _adjacency(links)).all(axis=(1, 2))
+        self._require((nodes[:, 0] == 0) & inner.all(axis=1) & (nodes[:, 5] == output) & as_read, form)
+        return self._keys_of(links, nodes[:, 1:5] - 1)
 
     def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
         """The inverse of :meth:`keys`, for keys of this space."""
@@ -174,20 +148,34 @@ class NASBenchGraph:
         nodes[:, 5] = len(self.vocabulary) - 1
         return ArchBatch.from_adjacency(nodes, _adjacency(links), self.vocabulary)
 
-    @cached_property
-    def _all_keys(self) -> Int[ndarray, " archs"]:
-        operations = np.array(list(product(self._digits, repeat=4)))
-        keys = _keys(np.repeat(_LINKS, len(operations), axis=0), np.tile(operations, (len(_LINKS), 1)))
-        return np.setdiff1d(keys, [_ALL_SKIPS])
+    def encode(self, archs: ArchBatch) -> Int[ndarray, "archs 7"]:
+        """The choices of each cell, in the numbering that the benchmark uses.
 
-    def _no_closed_form(self, what: str) -> str:
-        table, column = ("nasbench-graph", "<dataset>/para")
-        if self.name == "nasbench-graph-proteins":
-            table, column = "nasbench-graph/proteins", "para"
-        return (
-            f"{self.name} has no closed form for {what}: a network's size depends on its data set's hyper-parameters; "
-            f"the table {table} has the parameters in its column {column}"
-        )
+        Raises:
+            ValueError: see :meth:`keys`.
+        """
+        links, operations = _lists(self.keys(archs))
+        return np.hstack([links[:, 1:], np.searchsorted(self._digits, operations)])
+
+    def _decode(self, choices: Int[ndarray, "archs 7"]) -> ArchBatch:
+        return self.from_keys(self._keys_of(np.insert(choices[:, :3], 0, 0, axis=1), choices[:, 3:]))
+
+    def _keys_of(self, links: Int[ndarray, "archs 4"], choices: Int[ndarray, "archs 4"]) -> Int[ndarray, " archs"]:
+        """The keys of cells whose operations are positions in this space's own."""
+        keys = _keys(links, self._digits[choices])
+        self._require(keys != _ALL_SKIPS, "all its operations are skips")
+        return keys
+
+    def _all_keys(self) -> Int[ndarray, " archs"]:
+        return _every_key(tuple(self._digits.tolist()))
+
+
+@cache
+def _every_key(operations: tuple[int, ...]) -> Int[ndarray, " archs"]:
+    """The keys of all cells of these operations, in their order."""
+    chosen = np.array(list(product(operations, repeat=4)))
+    keys = _keys(np.repeat(_LINKS, len(chosen), axis=0), np.tile(chosen, (len(_LINKS), 1)))
+    return np.setdiff1d(keys, [_ALL_SKIPS])
 
 
 def _keys(links: Int[ndarray, "archs 4"], operations: Int[ndarray, "archs 4"]) -> Int[ndarray, " archs"]:
@@ -245,24 +233,3 @@ def _renumberings() -> tuple[Int[ndarray, "625 24"], Int[ndarray, "4 24"]]:
 
 
 _SHAPES, _PLACES = _renumberings()
-
-
-def _parse_cell(string: str, operations: tuple[str, ...]) -> tuple[list[int], list[int]]:
-    links, separator, names = string.strip().partition(":")
-    if not separator:
-        raise ValueError("a cell is written as sources:operations, e.g. 0-1-1-2:gcn,cheb,gin,fc")
-    sources = links.split("-")
-    if len(sources) != 4:
-        raise ValueError(f"a cell has 4 sources joined by '-', not {len(sources)}")
-    for node, source in enumerate(sources, start=1):
-        if source not in [str(number) for number in range(node)]:
-            raise ValueError(f"node {node} must read from 0{f' … {node - 1}' if node > 1 else ''}, not '{source}'")
-    chosen = names.split(",")
-    if len(chosen) != 4:
-        raise ValueError(f"a cell has 4 operations joined by ',', not {len(chosen)}")
-    for name in chosen:
-        if name not in operations:
-            raise ValueError(f"unknown operation '{name}' (known: {', '.join(operations)})")
-    if set(chosen) == {"skip"}:
-        raise ValueError("a cell of skips only is not in the space")
-    return [int(source) for source in sources], [OPERATIONS.index(name) for name in chosen]

@@ -11,14 +11,14 @@ of these once and lists its numbers under every string.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.skeleton import SharedSkeleton
+from archflow.benchmarks.space import Decision
 
 OPERATIONS = ("identity", "mb3_k3", "mb6_k5")
 """Nothing; a bottleneck of expansion 3 and kernel 3; one of expansion 6 and kernel 5."""
@@ -33,35 +33,25 @@ _BOTTLENECKS = ((3, 3), (6, 5))
 class NASBenchMacro(SharedSkeleton):
     """The space ``nasbench-macro``: 6,561 chains of 10 nodes over a vocabulary of 5.
 
-    Its ``operations`` are the block in each place, as indices into ``OPERATIONS``. The benchmark lists every string by
-    itself, so each has a key of its own.
+    The choices are the block in each place. The benchmark lists every string by itself, so each has a key of its own.
     """
 
     name = "nasbench-macro"
     vocabulary = ("input", *OPERATIONS, "output")
-    flow_defaults = (7, 0.1)
+    decisions = tuple(Decision(f"block {number}", OPERATIONS) for number in range(1, _BLOCKS + 1))
     skeleton = tuple((node, node + 1) for node in range(_BLOCKS + 1))
     form = f"its nodes must be the input, {_BLOCKS} blocks and the output, in a chain"
     proxies = ("parameters", "flops")
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each chain as eight digits, e.g. ``20120100``."""
-        return ["".join(map(str, chain)) for chain in self.operations(archs).tolist()]
+        return ["".join(map(str, chain)) for chain in self.encode(archs).tolist()]
 
-    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
-        """The chains that the strings denote.
-
-        Raises:
-            ValueError: a string is malformed; the message gives its line (the first is ``first_line``).
-        """
-        chains = np.empty((len(strings), _BLOCKS), dtype=np.int64)
-        for row, string in enumerate(strings):
-            if not re.fullmatch(f"[0-2]{{{_BLOCKS}}}", string.strip()):
-                raise ValueError(
-                    f"line {first_line + row}: a network is written as {_BLOCKS} digits from 0 to 2, in {string!r}"
-                )
-            chains[row] = [int(digit) for digit in string.strip()]
-        return self.from_operations(chains)
+    def parse_one(self, string: str) -> list[int]:
+        """The blocks of the chain that a string denotes."""
+        if not re.fullmatch(f"[0-2]{{{_BLOCKS}}}", string.strip()):
+            raise ValueError(f"a network is written as {_BLOCKS} digits from 0 to 2")
+        return [int(digit) for digit in string.strip()]
 
     def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Trainable parameters of the CIFAR-10 network; 387,882 to 2,932,586."""
@@ -74,19 +64,9 @@ class NASBenchMacro(SharedSkeleton):
         """
         return self._sizes(archs)[1]
 
-    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """The parameters or the flops of each network.
-
-        Raises:
-            ValueError: the name is none of ``proxies``.
-        """
-        if name not in self.proxies:
-            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
-        return self._sizes(archs)[self.proxies.index(name)].astype(float)
-
     def _sizes(self, archs: ArchBatch) -> Int[ndarray, "2 archs"]:
         """Parameters and multiply-accumulates."""
-        total: Int[ndarray, "2 archs"] = _SIZES[:, np.arange(_BLOCKS), self.operations(archs)].sum(axis=-1)
+        total: Int[ndarray, "2 archs"] = _SIZES[:, np.arange(_BLOCKS), self.encode(archs)].sum(axis=-1)
         return total + _STEM_AND_HEAD[:, None]
 
 

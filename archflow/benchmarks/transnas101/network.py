@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.cell import Cell
 from archflow.benchmarks.darts.network import Halving
-from archflow.benchmarks.four_nodes import Cell, stand_ins
-from archflow.benchmarks.nasbench201.space import CELL_EDGES
+from archflow.benchmarks.four_nodes import CELL_EDGES, stand_ins
 from archflow.benchmarks.network import Network, as_rectified, conv, relu_conv_norm
 from archflow.benchmarks.transnas101.space import OPERATIONS, TransNASMicro
 
@@ -58,7 +58,7 @@ def operation(name: str, c_in: int, c_out: int) -> nn.Module | None:
 
 def build(arch: ArchBatch, width: int, depth: int, classes: int) -> Network:
     """The network of the one architecture in ``arch``."""
-    (operations,) = TransNASMicro().operations(arch).tolist()
+    (operations,) = TransNASMicro().encode(arch).tolist()
     return TransNASNetwork(operations, width, depth, classes)
 
 

@@ -13,7 +13,6 @@ channels, halve the resolution, or both; a chain halves 1 to 4 times and doubles
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -21,113 +20,75 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.nasbench201 import closed_form as signal
-from archflow.benchmarks.nasbench201.space import NASBench201
-from archflow.benchmarks.skeleton import SharedSkeleton
+from archflow.benchmarks.four_nodes import CELL_EDGES, FourNodes
+from archflow.benchmarks.nasbench201 import closed_form
+from archflow.benchmarks.space import Decision, Space
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 """What an edge of a micro cell may carry, by the digits of its string."""
 MODULES = ("normal", "double_channels", "halve_resolution", "double_and_halve")
 """What a module of a macro network may be; the digits of its string begin with 1."""
 
-_FROM_INPUT = (True, True, False, True, False, False)
-"""Which edges of a cell begin at its input: they change channels and resolution, the others find them changed."""
 _CELLS = ((64, 128), *[(128, 128)] * 3, (128, 256), *[(256, 256)] * 3, (256, 512), (512, 512))
 """Channels in and out of the ten cells of the modules 41414; a cell that doubles them halves the resolution too."""
 _STEM = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64
 _SCENES = 47
 """Classes of the task class_scene."""
+_SIZES_ELSEWHERE = (
+    "the benchmark's own count depends on the tool that made it; the table {} has it in its columns <task>/model_FLOPs"
+)
 
 
-class TransNASMicro(SharedSkeleton):
+class TransNASMicro(FourNodes):
     """The space ``transnas101-micro``: 4,096 cells, as DAGs of 8 nodes over a vocabulary of 6.
 
-    Its ``operations`` are those of the cell's edges, as indices into ``OPERATIONS``, in the order of the string.
+    All its proxies but "parameters" are those of the cell in NAS-Bench-201's network, where operations and edges have
+    the same numbers. That network has 15 cells rather than 10, and halves the resolution between them rather than in
+    some of them. Its signal propagation is known in closed form: :mod:`archflow.benchmarks.nasbench201.closed_form`.
     """
 
     name = "transnas101-micro"
     vocabulary = ("input", *OPERATIONS, "output")
-    flow_defaults = (7, 0.1)
-    skeleton = NASBench201.skeleton
-    form = NASBench201.form
-    proxies = ("parameters", *signal.PROXIES)
+    proxies = ("parameters", *closed_form.PROXIES)
+    sizes_elsewhere = _SIZES_ELSEWHERE.format(name)
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each cell as ``64-41414-1_02_333``."""
-        return ["64-41414-{}_{}{}_{}{}{}".format(*cell) for cell in self.operations(archs).tolist()]
+        return ["64-41414-{}_{}{}_{}{}{}".format(*cell) for cell in self.encode(archs).tolist()]
 
-    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
-        """The cells that the strings denote.
-
-        Raises:
-            ValueError: a string is malformed; the message gives its line (the first is ``first_line``).
-        """
-        cells = np.empty((len(strings), 6), dtype=np.int64)
-        for row, string in enumerate(strings):
-            found = re.fullmatch("64-41414-([0-3])_([0-3]{2})_([0-3]{3})", string.strip())
-            if not found:
-                raise ValueError(
-                    f"line {first_line + row}: a cell is written as 64-41414-a_bc_def, with digits from 0 to 3, "
-                    f"in {string!r}"
-                )
-            cells[row] = [int(digit) for digit in "".join(found.groups())]
-        return self.from_operations(cells)
+    def parse_one(self, string: str) -> list[int]:
+        """The operations of the cell that a string denotes."""
+        found = re.fullmatch("64-41414-([0-3])_([0-3]{2})_([0-3]{3})", string.strip())
+        if not found:
+            raise ValueError("a cell is written as 64-41414-a_bc_def, with digits from 0 to 3")
+        return [int(digit) for digit in "".join(found.groups())]
 
     def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Trainable parameters of the network for the task class_scene, its linear head included.
 
         From 43,599 to 41,435,727. Edges that lead nowhere are counted, as the benchmark builds them.
         """
-        total: Int[ndarray, " archs"] = _PARAMETERS[np.arange(6), self.operations(archs)].sum(axis=1)
+        total: Int[ndarray, " archs"] = _PARAMETERS[np.arange(6), self.encode(archs)].sum(axis=1)
         return total + _STEM + 512 * _SCENES + _SCENES
 
-    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """Not known in closed form.
-
-        Raises:
-            ValueError: always; the message says where they are.
-        """
-        raise ValueError(_no_flops(self.name))
-
-    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """One of ``proxies`` for each cell: all but "parameters" are those of the cell in NAS-Bench-201's network.
-
-        That network has 15 cells rather than 10, and halves the resolution between them rather than in some of them.
-        Its signal propagation is known in closed form: see :mod:`archflow.benchmarks.nasbench201.closed_form`.
-
-        Raises:
-            ValueError: the name is none of ``proxies``.
-        """
-        if name not in self.proxies:
-            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
-        if name == "parameters":
-            return self.parameters(archs).astype(float)
-        # The operations have the same numbers there, and the edges the same order.
-        return signal.proxy(name, self.operations(archs))
+    def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        return closed_form.proxy(name, self.encode(archs))
 
 
-class TransNASMacro:
-    """The space ``transnas101-macro``: 3,256 chains of 6 to 8 nodes over a vocabulary of 6."""
+class TransNASMacro(Space):
+    """The space ``transnas101-macro``: 3,256 chains of 6 to 8 nodes over a vocabulary of 6.
+
+    The choices are the kinds of up to six modules, as the digits of the string; those that are left out stand last in
+    what :meth:`encode` gives, and may stand anywhere in what :meth:`decode` takes. The key of a network is its choices
+    as a number of six decimal digits: 123400 for 1234.
+    """
 
     name = "transnas101-macro"
     vocabulary = ("input", *MODULES, "output")
-    flow_defaults = (7, 0.1)
-    size = 3_256
     proxies = ("parameters",)
-
-    def enumerate(self) -> ArchBatch:
-        """All 3,256 networks, in the order of their strings."""
-        return self.from_modules(_MACRO)
-
-    def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different networks, uniformly at random.
-
-        Raises:
-            ValueError: ``n`` is not between 1 and 3,256.
-        """
-        if not 1 <= n <= self.size:
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
-        return self.from_modules(np.random.default_rng(seed).choice(_MACRO, n, replace=False))
+    sizes_elsewhere = _SIZES_ELSEWHERE.format(name)
+    decisions = tuple(Decision(f"module {number}", ("left out", *MODULES)) for number in range(1, 7))
+    size = 3_256
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
         """Another network for each: one module becomes another kind, is taken out, or is put in, at random.
@@ -135,7 +96,7 @@ class TransNASMacro:
         A change that leaves the network what it was, or leads out of the space, is drawn again.
         """
         rng = np.random.default_rng(seed)
-        before = np.pad(self.modules(archs), ((0, 0), (0, 2)))
+        before = np.pad(self.encode(archs), ((0, 0), (0, 2)))
         columns = np.arange(7)  # one more than there are modules, so that a module too many is seen
         mutated, rest = before[:, columns], np.arange(len(before))
         while len(rest):
@@ -148,40 +109,28 @@ class TransNASMacro:
             after[put, place[put]] = kind[put]
             mutated[rest] = after
             rest = rest[~_is_macro(after) | (after == before[rest][:, columns]).all(axis=1)]
-        return self.from_modules(mutated[:, :6])
+        return self.decode(mutated[:, :6])
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each network as ``64-1234-basic``."""
-        return [f"64-{''.join(str(kind) for kind in row if kind)}-basic" for row in self.modules(archs).tolist()]
+        return [f"64-{''.join(str(kind) for kind in row if kind)}-basic" for row in self.encode(archs).tolist()]
 
-    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
-        """The networks that the strings denote.
-
-        Raises:
-            ValueError: a string is malformed, or halves or doubles too rarely or too often; the message gives its line
-                (the first is ``first_line``) and the reason.
-        """
-        modules = np.zeros((len(strings), 6), dtype=np.int64)
-        for row, string in enumerate(strings):
-            found = re.fullmatch("64-([1-4]{4,6})-basic", string.strip())
-            if not found:
-                raise ValueError(
-                    f"line {first_line + row}: a network is written as 64-…-basic with 4 to 6 digits from 1 to 4, "
-                    f"e.g. 64-1234-basic, in {string!r}"
-                )
-            modules[row, : len(found[1])] = [int(digit) for digit in found[1]]
-        wrong = ~_is_macro(modules)
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise ValueError(f"line {first_line + row}: {_LIMITS}, in {strings[row]!r}")
-        return self.from_modules(modules)
+    def parse_one(self, string: str) -> list[int]:
+        """The six modules of the network that a string denotes, 0 where it has no more."""
+        found = re.fullmatch("64-([1-4]{4,6})-basic", string.strip())
+        if not found:
+            raise ValueError("a network is written as 64-…-basic with 4 to 6 digits from 1 to 4, e.g. 64-1234-basic")
+        modules = [int(digit) for digit in found[1].ljust(6, "0")]
+        if not _is_macro(np.array([modules]))[0]:
+            raise ValueError(_LIMITS)
+        return modules
 
     def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Trainable parameters of the network for the task class_scene, its linear head included.
 
         From 995,023 to 40,175,951.
         """
-        modules = self.modules(archs)
+        modules = self.encode(archs)
         channels = 64 << np.cumsum((modules == 2) | (modules == 4), axis=1)
         before = np.insert(channels[:, :-1], 0, 64, axis=1)
         norm = 2 * channels
@@ -190,33 +139,19 @@ class TransNASMacro:
         total: Int[ndarray, " archs"] = np.where(modules > 0, blocks, 0).sum(axis=1)
         return total + _STEM + channels[:, -1] * _SCENES + _SCENES
 
-    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """Not known in closed form.
-
-        Raises:
-            ValueError: always; the message says where they are.
-        """
-        raise ValueError(_no_flops(self.name))
-
-    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """The parameters of each network, the only one of ``proxies``.
-
-        Raises:
-            ValueError: the name is another.
-        """
-        if name not in self.proxies:
-            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
-        return self.parameters(archs).astype(float)
-
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """The modules of each network as a number of six decimal digits, 0 where it has no more: 123400 for 1234.
+        """The choices of each network as one number of decimal digits.
 
         Raises:
-            ValueError: see :meth:`modules`.
+            ValueError: see :meth:`encode`.
         """
-        return self.modules(archs) @ 10 ** np.arange(6)[::-1]
+        return self.encode(archs) @ _DIGITS
 
-    def modules(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
+    def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
+        """The inverse of :meth:`keys`, for keys of this space."""
+        return self.decode(keys[:, None] // _DIGITS % 10)
+
+    def encode(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
         """The modules of each network as the digits of its string, and 0 where it has no more.
 
         Raises:
@@ -233,20 +168,15 @@ class TransNASMacro:
         reader = np.repeat(np.arange(len(archs)), degrees)
         link = np.arange(len(reader)) - archs.edge_offsets[reader]
         wrong[reader[(archs.edges != np.stack([link, link + 1])).any(axis=0)]] = True
-        if wrong.any():
-            raise ValueError(
-                f"architecture {int(np.argmax(wrong))} is not of {self.name}: "
-                "its nodes must be the input, 4 to 6 modules and the output, in a chain"
-            )
+        self._require(~wrong, "its nodes must be the input, 4 to 6 modules and the output, in a chain")
         modules, inner = np.zeros((len(archs), 6), dtype=np.int64), ~is_input & ~is_output
         modules[owners[inner], from_start[inner] - 1] = archs.operations[inner]
-        wrong = ~_is_macro(modules)
-        if wrong.any():
-            raise ValueError(f"architecture {int(np.argmax(wrong))} is not of {self.name}: {_LIMITS}")
+        self._require(_is_macro(modules), _LIMITS)
         return modules
 
-    def from_modules(self, modules: Int[ndarray, "archs 6"]) -> ArchBatch:
-        """The inverse of :meth:`modules`."""
+    def _decode(self, choices: Int[ndarray, "archs 6"]) -> ArchBatch:
+        modules = np.take_along_axis(choices, np.argsort(choices == 0, axis=1, kind="stable"), axis=1)
+        self._require(_is_macro(modules), _LIMITS)
         lengths = (modules > 0).sum(axis=1)
         nodes = np.pad(modules, ((0, 0), (1, 1)))
         nodes[np.arange(len(nodes)), lengths + 1] = len(self.vocabulary) - 1
@@ -261,8 +191,11 @@ class TransNASMacro:
             self.vocabulary,
         )
 
+    def _all_keys(self) -> Int[ndarray, " archs"]:
+        return _MACRO_KEYS
 
-_LIMITS = "a network must halve the resolution 1 to 4 times and double the channels 1 to 3 times"
+
+_LIMITS = "a network must have 4 to 6 modules, halve the resolution 1 to 4 times and double the channels 1 to 3 times"
 
 
 def _is_macro(modules: Int[ndarray, "archs n"]) -> Bool[ndarray, " archs"]:
@@ -276,19 +209,12 @@ def _is_macro(modules: Int[ndarray, "archs n"]) -> Bool[ndarray, " archs"]:
     return result
 
 
-def _no_flops(name: str) -> str:
-    return (
-        f"{name} has no closed form for flops: the benchmark's own count depends on the tool that made it; "
-        f"the table {name} has it in its columns <task>/model_FLOPs"
-    )
-
-
 def _parameters_on_each_edge() -> Int[ndarray, "6 4"]:
     """Parameters of each operation on each edge, in all ten cells together."""
     parameters = np.zeros((6, len(OPERATIONS)), dtype=np.int64)
-    for edge, from_input in enumerate(_FROM_INPUT):
+    for edge, (source, _) in enumerate(CELL_EDGES):
         for before, channels in _CELLS:
-            entering = before if from_input else channels
+            entering = channels if source else before  # what begins at the input changes channels and resolution
             conv_1x1, conv_3x3 = (size * size * entering * channels + 2 * channels for size in (1, 3))
             # A skip that changes the shape is two 1x1 convolutions to half the channels each, and a batch norm.
             parameters[edge] += 0, conv_1x1 if entering != channels else 0, conv_1x1, conv_3x3
@@ -296,6 +222,7 @@ def _parameters_on_each_edge() -> Int[ndarray, "6 4"]:
 
 
 _PARAMETERS = _parameters_on_each_edge()
+_DIGITS = 10 ** np.arange(6)[::-1]
 _CODES = np.array(list(product(range(5), repeat=6)))
-_MACRO = _CODES[_is_macro(_CODES)]
-"""The modules of every macro network."""
+_MACRO_KEYS = _CODES[_is_macro(_CODES)] @ _DIGITS
+"""The key of every macro network."""

@@ -84,17 +84,6 @@ def test_the_whole_space(written):
 # Wrong files
 
 
-def test_a_truncated_file(written):
-    path = written(official())
-    content = path.read_bytes()
-    for length in (0, 1, 100, len(content) // 2, len(content) - 1):
-        path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"HW-NAS-Bench-v1_0\.pickle is truncated or no pickle"):
-            hw_nasbench.read(path)
-    with pytest.raises(FileNotFoundError, match="absent"):
-        hw_nasbench.read(path.with_name("absent"))
-
-
 class Remove:
     """Pickles as a call that removes a file."""
 

@@ -9,11 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import archflow.benchmarks.networks
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.cell import Cell
 from archflow.benchmarks.nasbench201 import network as nasbench201
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.network import Network
+from archflow.benchmarks.networks import network as network_of
 from tests.benchmarks.darts.test_network import (
     arrays,
     convolved,
@@ -33,11 +34,11 @@ cells = st.tuples(*[st.integers(0, 4)] * 6)
 
 
 def of(*several) -> ArchBatch:
-    return SPACE.from_operations(np.array(several))
+    return SPACE.decode(np.array(several))
 
 
 def operations(archs: ArchBatch) -> list[list[int]]:
-    return SPACE.operations(archs).tolist()
+    return SPACE.encode(archs).tolist()
 
 
 # Sizes and shapes
@@ -45,7 +46,7 @@ def operations(archs: ArchBatch) -> list[list[int]]:
 
 def test_parameters_are_those_in_closed_form():
     archs = SPACE.enumerate()[np.arange(0, 15_625, 101)]  # all: minutes
-    built = [parameters(archflow.benchmarks.networks.network("nasbench201", arch)) for arch in each(archs)]
+    built = [parameters(network_of("nasbench201", arch)) for arch in each(archs)]
     assert built == SPACE.parameters(archs).tolist()
 
 
@@ -60,11 +61,9 @@ def test_each_operation_on_each_edge_has_the_parameters_of_the_closed_form():
 def test_shapes(width, depth, classes):
     for cell in ([3, 2, 1, 4, 0, 3], [0] * 6):
         with torch.device("meta"):
-            network = archflow.benchmarks.networks.network(
-                "nasbench201", of(cell), width=width, depth=depth, classes=classes
-            )
+            network = network_of("nasbench201", of(cell), width=width, depth=depth, classes=classes)
         assert isinstance(network, Network)
-        assert sum(isinstance(layer, nasbench201.Cell) for layer in network.modules()) == 3 * depth
+        assert sum(isinstance(layer, Cell) for layer in network.modules()) == 3 * depth
         for size in ((32, 32), (4, 4), (12, 20), (31, 33), (9, 10), (1, 6)):
             images = torch.empty(2, 3, *size, device="meta")
             assert network.features(images).shape == (2, 4 * width, *(math.ceil(side / 4) for side in size))
@@ -144,7 +143,7 @@ def test_gradients_reach_the_live_operations_and_no_others(cell):
     assert all(reached(network.classifier)) or not live(cell)
     assert {hit for module in network.body[:2] for hit in reached(module)} == {bool(live(cell))}
     for module in network.body:
-        if isinstance(module, nasbench201.Cell):
+        if isinstance(module, Cell):
             for name, operation in module.edges.items():
                 if (int(name[0]), int(name[1])) in live(cell):
                     assert all(reached(operation))
@@ -162,7 +161,7 @@ def test_a_cut_cell_makes_the_classifiers_bias():
 
 def test_initial_weights_are_the_benchmarks():
     torch.manual_seed(0)
-    network = archflow.benchmarks.networks.network("nasbench201", of([3, 2, 3, 2, 3, 2]))
+    network = network_of("nasbench201", of([3, 2, 3, 2, 3, 2]))
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):  # uniform, of variance 1 / (3 × inputs of an output)
             bound = 1 / math.sqrt(layer.weight[0].numel())
@@ -183,12 +182,12 @@ def test_initial_weights_are_the_benchmarks():
 
 def test_another_number_of_architectures_or_an_impossible_size_is_an_error():
     with pytest.raises(ValueError, match="a network is that of one architecture, not of 2"):
-        archflow.benchmarks.networks.network("nasbench201", SPACE.sample(2))
+        network_of("nasbench201", SPACE.sample(2))
     for wrong in ({"width": 0}, {"depth": 0}, {"classes": -1}):
         with pytest.raises(ValueError, match="width, depth and classes must be at least 1, not"):
-            archflow.benchmarks.networks.network("nasbench201", SPACE.sample(1), **wrong)
+            network_of("nasbench201", SPACE.sample(1), **wrong)
     with pytest.raises(ValueError, match=r"builds no networks of the space .nasbench999.; it does of: .*nasbench201"):
-        archflow.benchmarks.networks.network("nasbench999", SPACE.sample(1))
+        network_of("nasbench999", SPACE.sample(1))
 
 
 # Representatives

@@ -1,0 +1,258 @@
+"""What every search space offers, and what is the same for all of them.
+
+A space whose every tuple of choices is an architecture of its own says its name, its vocabulary, its decisions, and how
+choices become graphs and back (``_decode`` and ``encode``); all else has a default. Where several tuples denote one
+network, or some none, a space also overrides ``keys``, ``from_keys``, ``_all_keys`` and ``mutate``; ``decode`` then
+gives the network that the choices denote, and ``encode`` the same choices for each form of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy import ndarray
+
+from archflow.archs.batch import ArchBatch
+
+MOST_LISTED = 10_000_000
+"""Spaces of more architectures than these are not listed."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One of the choices that make an architecture.
+
+    Attributes:
+        name: what is decided, e.g. "edge 0→1".
+        options: what there is to choose from; a choice is a position in these.
+    """
+
+    name: str
+    options: tuple[str, ...]
+
+
+class Space:
+    """A search space: what architectures there are, how they are written, and how large their networks are.
+
+    Attributes:
+        name: by which ``archflow.space`` finds it.
+        vocabulary: names of the operations, those of inputs and outputs among them.
+        proxies: names of the zero-cost proxies that need no network; the default targets of pre-training.
+        sizes_elsewhere: where parameters and flops are found if there is no closed form, as the end of a sentence.
+    """
+
+    name: str
+    vocabulary: tuple[str, ...]
+    proxies: tuple[str, ...] = ()
+    sizes_elsewhere: str = "the space does not say how large its networks are"
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The choices that make an architecture; empty where their number is not the same for all."""
+        return ()
+
+    @property
+    def size(self) -> int | None:
+        """How many different networks the space has; None where nobody has counted them."""
+        return prod(len(decision.options) for decision in self.decisions) if self.decisions else None
+
+    def enumerate(self) -> ArchBatch:
+        """Every architecture of the space, always in the same order.
+
+        Raises:
+            ValueError: the space is too large to be listed.
+        """
+        if self.size is None:
+            raise ValueError(f"{self.name} cannot be listed: nobody has counted its architectures; draw a sample")
+        if self.size > MOST_LISTED:
+            raise ValueError(
+                f"{self.name} is too large to be listed: it has {self.size:,} architectures; draw a sample"
+            )
+        return self.from_keys(self._all_keys())
+
+    def sample(self, n: int, seed: int = 0) -> ArchBatch:
+        """``n`` different architectures at random, uniformly where the space is counted.
+
+        Raises:
+            ValueError: ``n`` is below 1, or more than the space has.
+        """
+        if n < 1 or (self.size is not None and n > self.size):
+            reason = "at least 1 must be drawn" if self.size is None else f"{self.name} has {self.size:,}"
+            raise ValueError(f"cannot draw {n} different architectures: {reason}")
+        return self._sample(n, seed)
+
+    def keys(self, archs: ArchBatch) -> Shaped[ndarray, " archs"]:
+        """A number or name of each network, equal where two architectures denote the same one.
+
+        Raises:
+            ValueError: an architecture is not of this space; the message names its index.
+        """
+        choices = self.encode(archs)
+        if self.size is not None and self.size < 2**63:
+            return choices @ self._place_values
+        return np.array([",".join(map(str, row)) for row in choices.tolist()])
+
+    def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
+        """The inverse of :meth:`keys`, for keys of this space that are numbers."""
+        return self.decode(keys[:, None] // self._place_values % self._options)
+
+    def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
+        """For each architecture another that differs from it in a single decision, chosen at random.
+
+        Raises:
+            ValueError: see :meth:`keys`.
+        """
+        rng = np.random.default_rng(seed)
+        choices = self.encode(archs)
+        rows, decision = np.arange(len(choices)), rng.integers(len(self._options), size=len(choices))
+        options = self._options[decision]
+        step = rng.integers(1, options)
+        choices[rows, decision] = (choices[rows, decision] + step) % options
+        return self.decode(choices)
+
+    def encode(self, archs: ArchBatch) -> Int[ndarray, "archs decisions"]:
+        """The choices that make each architecture, as positions in the options of :attr:`decisions`; int64.
+
+        Raises:
+            ValueError: see :meth:`keys`.
+        """
+        raise ValueError(f"the architectures of {self.name} are not made by a fixed number of decisions")
+
+    def decode(self, choices: Int[ndarray, "archs decisions"]) -> ArchBatch:
+        """The architectures that the choices make, the inverse of :meth:`encode`.
+
+        Raises:
+            ValueError: an array of another shape or of other than whole numbers, a choice that is not one of the
+                options, or choices that make no architecture of the space; the message names the row, from 0.
+        """
+        if not self.decisions:
+            raise ValueError(f"the architectures of {self.name} are not made by a fixed number of decisions")
+        choices, options = np.asarray(choices), self._options
+        if choices.dtype.kind not in "iu" or choices.shape[1:] != options.shape:
+            raise ValueError(
+                f"choices of {self.name} are whole numbers of shape (architectures, {len(options)}), not an array of "
+                f"{choices.dtype} of shape {choices.shape}"
+            )
+        for decision, column in zip(self.decisions, choices.T, strict=True):
+            last = len(decision.options) - 1
+            self._require((column >= 0) & (column <= last), f"the choice for {decision.name} must be from 0 to {last}")
+        return self._decode(choices.astype(np.int64))
+
+    def format(self, archs: ArchBatch) -> list[str]:
+        """Each architecture in the field's own notation; by default the options chosen, joined by commas."""
+        return [
+            ",".join(decision.options[choice] for decision, choice in zip(self.decisions, row, strict=True))
+            for row in self.encode(archs).tolist()
+        ]
+
+    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
+        """The architectures that the strings denote, in the notation of :meth:`format`.
+
+        Raises:
+            ValueError: a string is malformed or denotes no architecture of the space; the message gives its line, the
+                first being ``first_line``, and the reason.
+        """
+        parsed = []
+        for line, string in enumerate(strings, start=first_line):
+            try:
+                parsed.append(self.parse_one(string))
+            except ValueError as error:
+                raise ValueError(f"line {line}: {error}, in {string!r:.160}") from None
+        return self._from_parsed(parsed)
+
+    def parse_one(self, string: str) -> Any:
+        """What a string denotes: by default the choices of one architecture.
+
+        Raises:
+            ValueError: the string is malformed or denotes no architecture of the space; the message is the reason.
+        """
+        names = string.strip().split(",")
+        if len(names) != len(self.decisions):
+            raise ValueError(f"an architecture is {len(self.decisions)} options joined by ',', not {len(names)}")
+        for decision, name in zip(self.decisions, names, strict=True):
+            if name not in decision.options:
+                raise ValueError(f"{decision.name} cannot be '{name}' (known: {', '.join(decision.options)})")
+        return [decision.options.index(name) for decision, name in zip(self.decisions, names, strict=True)]
+
+    def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Trainable parameters of each network, in closed form.
+
+        Raises:
+            ValueError: there is no closed form, or see :meth:`keys`.
+        """
+        raise self._no_closed_form("parameters")
+
+    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """Multiply-accumulates of each network for one input, as the benchmark counts them, in closed form.
+
+        Raises:
+            ValueError: there is no closed form, or see :meth:`keys`.
+        """
+        raise self._no_closed_form("flops")
+
+    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        """One of ``proxies`` for each architecture; the scale means nothing, only the order.
+
+        Raises:
+            ValueError: the name is none of ``proxies``, or see :meth:`keys`.
+        """
+        if not self.proxies:
+            raise self._no_closed_form(name)
+        if name not in self.proxies:
+            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
+        if name == "parameters":
+            return self.parameters(archs).astype(float)
+        if name == "flops":
+            return self.flops(archs).astype(float)
+        return self._proxy(name, archs)
+
+    def _decode(self, choices: Int[ndarray, "archs decisions"]) -> ArchBatch:
+        """The architectures of choices that are each one of the options."""
+        raise NotImplementedError
+
+    def _from_parsed(self, parsed: list[Any]) -> ArchBatch:
+        """The architectures of what :meth:`parse_one` gave for each string."""
+        return self.decode(np.array(parsed, np.int64).reshape(len(parsed), len(self.decisions)))
+
+    def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+        """One of ``proxies`` other than "parameters" and "flops"."""
+        raise NotImplementedError
+
+    def _all_keys(self) -> Int[ndarray, " archs"]:
+        """The keys of all architectures, in the order of :meth:`enumerate`."""
+        assert self.size is not None
+        return np.arange(self.size)
+
+    def _sample(self, n: int, seed: int) -> ArchBatch:
+        """``n`` different architectures, of a space that has as many."""
+        rng = np.random.default_rng(seed)
+        if self.size is not None and self.size <= MOST_LISTED:
+            return self.from_keys(rng.choice(self._all_keys(), n, replace=False))
+        drawn: dict[tuple[int, ...], None] = {}
+        while len(drawn) < n:
+            rows = rng.integers(self._options, size=(n - len(drawn), len(self._options)))
+            drawn |= dict.fromkeys(map(tuple, rows.tolist()))
+        return self.decode(np.array(list(drawn)))
+
+    def _require(self, valid: Bool[ndarray, " archs"], reason: str) -> None:
+        """Raise ValueError unless all are valid; the message names the index of the first that is not."""
+        if not valid.all():
+            raise ValueError(f"architecture {int(np.argmin(valid))} is not of {self.name}: {reason}")
+
+    def _no_closed_form(self, what: str) -> ValueError:
+        return ValueError(f"{self.name} has no closed form for {what}: {self.sizes_elsewhere}")
+
+    @property
+    def _options(self) -> Int[ndarray, " decisions"]:
+        """How many options each decision has."""
+        return np.array([len(decision.options) for decision in self.decisions])
+
+    @property
+    def _place_values(self) -> Int[ndarray, " decisions"]:
+        """What each choice counts in an architecture's number, the first most."""
+        return np.append(np.cumprod(self._options[:0:-1])[::-1], 1)
