@@ -11,7 +11,7 @@ from archflow.commands.options import Device, Json, Sample, Seed
 from archflow.commands.shared import listing, require_output, say
 
 if TYPE_CHECKING:
-    from archflow.benchmarks.registry import Space
+    from archflow.benchmarks.space import Space
 
 
 def spaces(
@@ -55,7 +55,7 @@ def spaces(
 
 def _list(as_json: bool) -> None:
     from archflow.benchmarks import registry
-    from archflow.benchmarks.table import tables
+    from archflow.benchmarks.tables import tables
     from archflow.encoding.registry import encoders
     from archflow.support.documents import strict_json
 

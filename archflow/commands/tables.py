@@ -23,11 +23,11 @@ def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto",
     del seed, device  # every verb takes them; nothing here is random or computed
     if context.invoked_subcommand is not None:
         return
-    from archflow.benchmarks.table import OFFICIAL
-    from archflow.benchmarks.table import tables as names
+    from archflow.benchmarks.tables import official_files
+    from archflow.benchmarks.tables import tables as names
     from archflow.support.documents import strict_json
 
-    rows = [{"table": name, "files": OFFICIAL[name].files if name in OFFICIAL else ""} for name in names()]
+    rows = [{"table": name, "files": official_files(name)} for name in names()]
     if as_json:
         print(strict_json({"tables": rows}))
         return
@@ -56,7 +56,7 @@ def add_table(
     elif space or label_column or name:
         raise ValueError("--space, --label-column and --name are for your own files; an official table knows its own")
     else:
-        from archflow.benchmarks.table import add
+        from archflow.benchmarks.tables import add
         from archflow.support.progress import Display
 
         with Display() as progress:
@@ -73,19 +73,19 @@ def _own(file: str, space: str | None, arch_column: str, label_column: str, name
     """Keep the table in a file of the user's."""
     from archflow.benchmarks.own_tables import read_table
     from archflow.benchmarks.registry import space as make_space
-    from archflow.benchmarks.table import OFFICIAL, keep
+    from archflow.benchmarks.tables import keep, official_files
 
     if space is None:
         raise ValueError(
             f"name the official file too (archflow tables add {file} PATH)"
-            if file in OFFICIAL
+            if official_files(file)
             else f"{file}: name the search space of your own file with --space"
         )
     own = read_table(file, make_space(space), arch_column)
     if label_column:
         own[label_column]  # raises if there is no such column of numbers
     name = name or Path(file).stem
-    if name in OFFICIAL:
+    if official_files(name):
         raise ValueError(f"{name} is the name of an official table; name your own otherwise with --name")
     return keep(replace(own, name=name, default=label_column))
 
@@ -102,7 +102,7 @@ def write_out(
     """Write a table with its architectures in the space's native notation."""
     del seed, device
     from archflow.benchmarks.own_tables import write_table
-    from archflow.benchmarks.table import table
+    from archflow.benchmarks.tables import table
 
     require_output(out, table=True)
     found = table(name)

@@ -36,7 +36,7 @@ from torch.nn.functional import dropout, linear, normalize
 
 from archflow.archs.batch import ArchBatch
 from archflow.archs.ragged import Ragged
-from archflow.encoding.base import EncoderSettings, NodeEncoder
+from archflow.encoding.base import EncoderSettings, NodeEncoder, require_positive
 from archflow.encoding.kernels.attention import attention, related
 from archflow.encoding.kernels.flow import flow
 
@@ -63,8 +63,9 @@ class FlowerFormerSettings(EncoderSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.heads < 1 or self.hidden % self.heads:
-            raise ValueError(f"heads must divide hidden, but {self.heads} does not divide {self.hidden}")
+        require_positive(self, "heads")
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden must be a multiple of heads, but {self.hidden} is none of {self.heads}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
 

@@ -25,8 +25,18 @@ from archflow.encoding.transformer import Transformer
 from archflow.support.devices import seeded
 from archflow.support.registry import Registry
 
+
+def _require_encoder(name: str, thing: Any) -> None:
+    if not (isinstance(thing, type) and issubclass(thing, Encoder)):
+        raise ValueError(f"'{name}' is no encoder: it must be a subclass of archflow.Encoder, not {thing!r}")
+    if getattr(thing, "name", None) != name:
+        raise ValueError(f"'{name}' is no encoder of that name: give its class the attribute name = '{name}'")
+
+
 ENCODERS: Registry[type[Encoder]] = Registry(
-    "encoder", {each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)}
+    "encoder",
+    {each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)},
+    _require_encoder,
 )
 
 

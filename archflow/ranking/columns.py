@@ -32,6 +32,20 @@ _AT_ONCE = 1 << 11
 """So many architectures are scaled, and then predicted, together."""
 
 
+def count(blocks: Blocks) -> int:
+    """How many architectures the blocks describe.
+
+    Raises:
+        ValueError: there is no block, or they are of different lengths.
+    """
+    if not blocks:
+        raise ValueError("there is no block of columns")
+    lengths = {name: len(columns) for name, columns in blocks.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"blocks must have the same number of rows, not {lengths}")
+    return next(iter(lengths.values()))
+
+
 def checked_labels(blocks: Blocks, y: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
     """The labels as float64, if they can teach a ranking of the architectures.
 
@@ -39,8 +53,8 @@ def checked_labels(blocks: Blocks, y: Float[ndarray, " n"]) -> Float[ndarray, " 
         ValueError: no label, only one, all are equal or one is not finite, or the blocks are of another length.
     """
     labels = np.asarray(y, dtype=float)
-    if labels.shape != (_rows(blocks),):
-        raise ValueError(f"there are {_rows(blocks):,} architectures, but the labels have shape {labels.shape}")
+    if labels.shape != (count(blocks),):
+        raise ValueError(f"there are {count(blocks):,} architectures, but the labels have shape {labels.shape}")
     require_rankable(labels, "labels")
     return labels
 
@@ -171,14 +185,15 @@ class Columns:
             raise ValueError(f"the block '{missing[0]}' is missing, by which the labelled architectures were described")
         return [scaling(np.asarray(blocks[name]), name) for name, scaling in self.scalings.items()]
 
-    def in_parts(self, blocks: Blocks) -> Iterator[list[Float[ndarray, "part _"]]]:
-        """Some architectures after the other, so that memory does not grow with their number.
+    def in_parts(self, blocks: Blocks) -> Iterator[tuple[slice, list[Float[ndarray, "part _"]]]]:
+        """Some architectures after the other, so that memory does not grow with their number: which, and their columns.
 
         Raises:
             ValueError: as a call; also the blocks are not all of one length.
         """
-        for start in range(0, _rows(blocks), _AT_ONCE):
-            yield self({name: columns[start : start + _AT_ONCE] for name, columns in blocks.items()})
+        for start in range(0, count(blocks), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            yield rows, self({name: columns[rows] for name, columns in blocks.items()})
 
     def state(self) -> dict[str, Tensor]:
         """Named tensors for a file, from which :meth:`from_state` restores them."""
@@ -203,12 +218,3 @@ class Columns:
         except KeyError as error:
             raise ValueError(f"the state lacks {error}") from None
         return cls({name: Scaling(*arrays) for name, arrays in parts.items()})
-
-
-def _rows(blocks: Blocks) -> int:
-    if not blocks:
-        raise ValueError("there is no block of columns")
-    lengths = {name: len(columns) for name, columns in blocks.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"blocks must have the same number of rows, not {lengths}")
-    return next(iter(lengths.values()))

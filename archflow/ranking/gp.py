@@ -33,7 +33,7 @@ from numpy import ndarray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from archflow.ranking.columns import Blocks, Columns, checked_labels, normal_scores, to_labels
+from archflow.ranking.columns import Blocks, Columns, checked_labels, count, normal_scores, to_labels
 
 Kernel = Literal["matern52", "rbf"]
 
@@ -196,14 +196,13 @@ class GaussianProcess:
         Raises:
             ValueError: a block is missing, or has other columns than when fitted, or another number of rows.
         """
-        means, variances = [], []
-        for part in self.columns.in_parts(blocks):
-            r = distances(self.X, [torch.from_numpy(x) for x in part])
-            k = covariance(r, self.theta, self.settings.kernel)
-            means.append(self._weights @ k)
+        mean, variance = np.empty((2, count(blocks)))
+        for rows, part in self.columns.in_parts(blocks):
+            k = covariance(distances(self.X, [torch.from_numpy(x) for x in part]), self.theta, self.settings.kernel)
+            mean[rows] = self._weights @ k
             explained = torch.linalg.solve_triangular(self._L, k, upper=False).square().sum(dim=0)
-            variances.append((self.theta.variance.sum() - explained).clamp(min=0) + with_noise * self.theta.noise)
-        return torch.cat(means).numpy(), torch.cat(variances).sqrt().numpy()
+            variance[rows] = (self.theta.variance.sum() - explained).clamp(min=0) + with_noise * self.theta.noise
+        return mean, np.sqrt(variance)
 
     def joint(self, blocks: Blocks) -> tuple[Float[ndarray, " archs"], Float[ndarray, "archs archs"]]:
         """Mean and covariance of all candidates together, without noise; for some thousands of them at most.

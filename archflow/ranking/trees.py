@@ -21,7 +21,7 @@ from numba import njit
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.ranking.columns import Blocks, Columns, checked_labels, normal_scores, to_labels
+from archflow.ranking.columns import Blocks, Columns, checked_labels, count, normal_scores, to_labels
 
 _IN_CACHE = 256
 """Rows that are asked together."""
@@ -80,8 +80,9 @@ class ExtraTrees:
         The deviation is that over the trees, each of which was grown on other labels, so it holds the noise already and
         ``with_noise`` changes nothing.
         """
-        parts = [_asked(np.concatenate(part, axis=1), *self.forest.values()) for part in self.columns.in_parts(blocks)]
-        mean, std = (np.concatenate(column) for column in zip(*parts, strict=True))
+        mean, std = np.empty((2, count(blocks)))
+        for rows, part in self.columns.in_parts(blocks):
+            mean[rows], std[rows] = _asked(np.concatenate(part, axis=1), *self.forest.values())
         return mean, std
 
     def to_labels(self, scores: Float[ndarray, "*any"]) -> Float[ndarray, "*any"]:

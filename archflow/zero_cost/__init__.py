@@ -1,1 +1,1 @@
-"""Zero-cost proxies: measured on untrained networks, or known in closed form."""
+"""Zero-cost proxies: measured on untrained networks, and columns of proxy values by name."""

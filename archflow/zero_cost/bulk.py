@@ -1,9 +1,9 @@
 """Zero-cost proxies of many architectures: in parallel, each network once, resumable after a kill.
 
 ``archflow.proxies(space, archs)`` measures the real network of each architecture on one minibatch. Architectures that
-compute the same (isomorphic ones, and such as differ in operations that lead nowhere) are measured once; only
-``params`` and ``flops`` count all of a network, as the benchmarks do. What is measured depends on nothing but the
-settings: not on how many processes share the work, in which order, or how often it was interrupted.
+compute the same (isomorphic ones, and those that differ only in operations that lead nowhere) are measured once; only
+``params`` and ``flops`` count the whole network, as the benchmarks do. The values depend on nothing but the settings:
+not on how many processes share the work, on the order, or on how often it was interrupted.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.space import Space
 from archflow.benchmarks.table import Table
 from archflow.support.devices import resolve_device, seeded
+from archflow.support.digests import digest_arrays
 from archflow.support.files import require_writable, write_atomically
 from archflow.support.processes import in_processes, pack
 from archflow.support.progress import Progress, silent
-from archflow.zero_cost.images import SYNTHETIC, digest, minibatch
+from archflow.zero_cost.images import SYNTHETIC, minibatch
 from archflow.zero_cost.journal import Journal, Settings
 from archflow.zero_cost.measures import PROXIES, Values, measure, require_known
 
 OF_THE_WHOLE = ("params", "flops")
-"""Proxies that count what leads nowhere, too."""
+"""Proxies that also count what leads nowhere."""
 
 
 def proxies(
@@ -63,44 +64,44 @@ def proxies(
     """Zero-cost proxies of architectures, measured on their untrained networks.
 
     Args:
-        space: the space's name; ``archflow.benchmarks.networks`` knows which have networks.
-        archs: its architectures; all of it if None.
+        space: the space's name; :func:`archflow.benchmarks.networks.networks` lists those that have networks.
+        archs: architectures of the space; all of them if None.
         names: some of ``PROXIES``; see :mod:`archflow.zero_cost.measures`.
         images: "natural", Gaussian noise with the spectrum of natural images; "white", independent Gaussian pixels; or
             the folder of CIFAR-10's batches. Labels of the first two are random.
-        batch_size: images in the minibatch, the same for all networks.
-        size: their height and width; the benchmark's if None, as are the following three.
+        batch_size: images in the minibatch, which is the same for all networks.
+        size: height and width of the images in pixels; the benchmark's if None, as for the following three.
         width: channels of the first cells.
-        depth: cells, or cells a stage; see :func:`archflow.benchmarks.network`.
+        depth: cells, or cells a stage; see :func:`archflow.network`.
         classes: of the classifier.
-        seed: of the images, their labels, and all weights: every network begins with the same random numbers.
-        processes: how many share the work; one a core on the CPU, one on a GPU, if None. Of a space or networks that
-            you registered, several processes must be able to import the module that they are defined in.
+        seed: of the images, their labels, and all weights: every network starts from the same random numbers.
+        processes: how many share the work; if None, one a core on the CPU and one on a GPU. Several processes can
+            measure networks that you registered only if they can import the module that defines them.
         device: "cpu", "cuda", …, or "auto".
-        out: CSV, JSONL or Parquet file for the values. While the work lasts, OUT.partial holds what is done; OUT.log
-            says which networks failed, if any did. The −inf of a network that is cut is −inf in the table, in CSV and
-            in Parquet; JSON knows no infinity, so JSONL has null for it as for NaN, and both are NaN when it is read.
-        resume: go on with OUT.partial, if it is there.
-        progress: told how many networks are done.
+        out: CSV, JSONL or Parquet file for the values. During the work, OUT.partial holds what is done; OUT.log
+            names the networks that failed, if any. A disconnected network has the value −inf in the table, in CSV and
+            in Parquet; JSON has no infinity, so JSONL has null for it as for NaN, and both are read as NaN.
+        resume: continue from OUT.partial if it exists.
+        progress: called with the number of networks that are done.
 
     Returns:
-        a table with a column for each proxy; NaN where a network failed or overflowed.
+        A table with a float64 column for each proxy; NaN where a network failed or overflowed.
 
     Raises:
         ValueError: an unknown space, proxy or device, a number out of range, an architecture of another space,
-            networks that other processes cannot be told of, or an OUT.partial that was made with other settings, on
-            another device, from other images in the folder, by another version, or is damaged.
+            networks that cannot be sent to other processes, or an OUT.partial that was started with other settings, on
+            another device, with other images in the folder, by another version, or is damaged.
         OSError: the folder of the images is missing or empty, or OUT, OUT.partial or OUT.log cannot be written.
     """
     its, known = family(space), make_space(space)
     names = tuple(dict.fromkeys(names))
     require_known(names)
-    given = {"size": size, "width": width, "depth": depth, "classes": classes}
-    sizes = {name: getattr(its, name) if value is None else value for name, value in given.items()}
-    if min(sizes.values()) < 1:
-        raise ValueError(
-            f"size, width, depth and classes must be at least 1, not {', '.join(map(str, sizes.values()))}"
-        )
+    size = its.size if size is None else size
+    width = its.width if width is None else width
+    depth = its.depth if depth is None else depth
+    classes = its.classes if classes is None else classes
+    if min(size, width, depth, classes) < 1:
+        raise ValueError(f"size, width, depth and classes must be at least 1, not {size}, {width}, {depth}, {classes}")
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, not {processes}")
     if out is not None:
@@ -110,9 +111,21 @@ def proxies(
             require_writable(path)
     images, where = str(images), str(resolve_device(device))
     _minibatch.cache_clear()  # the folder may hold other images by now
-    found = _minibatch(images, batch_size, sizes["size"], sizes["classes"], seed, where)  # raises what is wrong now
-    of_images = "" if images in SYNTHETIC else digest(*found)
-    settings = Settings(space, names, images, of_images, batch_size, seed, **sizes, device=where)
+    found = _minibatch(images, batch_size, size, classes, seed, where)  # fails now, not after hours
+    of_images = "" if images in SYNTHETIC else digest_arrays(part.cpu().numpy() for part in found)
+    settings = Settings(
+        space,
+        names,
+        images,
+        of_images,
+        batch_size,
+        seed,
+        size=size,
+        width=width,
+        depth=depth,
+        classes=classes,
+        device=where,
+    )
     archs = known.enumerate() if archs is None else archs
 
     plan = Plan.of(archs, settings)
@@ -122,7 +135,7 @@ def proxies(
     total = int(to_do.sum())
     work, most = partial(_measured, settings, its, known), 1 if where.startswith("cuda") else os.cpu_count() or 1
     if min(processes or most, total) > 1:
-        pack(work)  # raises now if other processes cannot be told of these networks
+        pack(work)  # fails now if these networks cannot be sent to other processes
 
     def keep(row: int, measured: Values, failed: str) -> None:
         values[row] = [measured.get(name, math.nan) for name in names]
@@ -163,11 +176,11 @@ def proxies(
 
 
 class Plan(NamedTuple):
-    """Which networks are to be built, each once, and what is to be measured on each.
+    """Which networks are built, each once, and which proxies are measured on each.
 
     Attributes:
         networks: one architecture for each.
-        keys: their names.
+        keys: their keys in the space.
         wanted: whether a proxy is measured on a network.
         rows: for each proxy the network of every architecture that was asked for.
     """
@@ -217,12 +230,15 @@ def _measured(
 ) -> tuple[Values, str]:
     """The proxies of one network, and what is wrong with them, "" if nothing."""
     s, (_, arch, names) = settings, task
-    NETWORKS[s.space] = its  # another process does not know those that were registered here
-    SPACES.setdefault(s.space, lambda: known)
+    # What a person registered in the parent is unknown to a child process.
+    if s.space not in NETWORKS:
+        NETWORKS.register(s.space, its)
+    if s.space not in SPACES:
+        SPACES.register(s.space, lambda: known)
     with seeded(s.seed):
         model = network(s.space, arch, width=s.width, depth=s.depth, classes=s.classes).to(s.device)
     values = measure(model, *_minibatch(s.images, s.batch_size, s.size, s.classes, s.seed, s.device), names, s.seed)
-    # Minus infinity is a value: see the note on networks that are cut.
+    # Minus infinity is the value of a disconnected network.
     wild = [name for name, value in values.items() if math.isnan(value) or value == math.inf]
     return {name: math.nan if name in wild else value for name, value in values.items()}, (
         f"{', '.join(wild)} overflowed" if wild else ""

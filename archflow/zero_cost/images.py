@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ def minibatch(
         source: one of ``SYNTHETIC``, whose labels are random, or the folder of CIFAR-10's batches, the "python" or the
             "binary version", with labels of their own.
         batch: how many.
-        size: height and width in pixels. CIFAR-10's 32 × 32 images are averaged to a size that divides 32.
+        size: height and width in pixels; CIFAR-10's 32 × 32 images are averaged to a size that divides 32.
         classes: labels are below this.
         seed: of the random images, or of the choice among CIFAR-10's.
 
@@ -56,11 +55,6 @@ def minibatch(
     mean, std = (torch.tensor(value)[:, None, None] for value in (_CIFAR_MEAN, _CIFAR_STD))
     images = torch.nn.functional.avg_pool2d((images - mean) / std, _CIFAR_SIZE // size)
     return images, torch.from_numpy(labels[chosen].astype(np.int64))
-
-
-def digest(images: Float[Tensor, "batch 3 size size"], labels: Int[Tensor, " batch"]) -> str:
-    """Equal for equal minibatches, and for no others."""
-    return hashlib.sha256(images.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes()).hexdigest()[:16]
 
 
 def white(batch: int, size: int, generator: torch.Generator) -> Float[Tensor, "batch 3 size size"]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from archflow.support.documents import plain
 from archflow.zero_cost.measures import Values
 
 VERSION = 2
-"""Of what is measured and how it is written; a journal of another version is not gone on with."""
+"""Of what is measured and how it is written; a journal of another version is not continued."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Settings:
         space: its name.
         names: of the proxies.
         images: a kind of synthetic images, or a folder.
-        digest: of the minibatch, if it is from a folder; "" if the seed says all.
+        digest: of the minibatch if it comes from a folder; "" where the seed determines it.
         batch_size: images in it.
         seed: of the images, their labels, and all weights.
         size: height and width of the images.
@@ -47,37 +48,37 @@ class Settings:
 
 
 class Journal:
-    """What is measured so far. A line that a kill cut off is dropped.
+    """What is measured so far. A last line that a kill cut off is dropped.
 
     Args:
-        path: the file; begun anew, unless it is to be resumed and is there.
+        path: the file; overwritten unless it exists and is to be resumed.
         settings: those of the measurement.
-        resume: whether to go on with what is there.
+        resume: whether to continue from what the file holds.
 
     Raises:
-        ValueError: the file was begun with other settings, by another version, or is damaged.
+        ValueError: the file was started with other settings, by another version, or is damaged.
     """
 
     def __init__(self, path: Path, settings: Settings, resume: bool) -> None:
         self.path = path
-        header = json.loads(json.dumps({"archflow": "proxies", "version": VERSION, "settings": asdict(settings)}))
+        header = plain({"archflow": "proxies", "version": VERSION, "settings": settings})
         self._file = path.open("a+b" if resume else "w+b")
         self._file.seek(0)
-        begins = self._file.readline()
-        if not _line(header).startswith(begins):
-            self._read(begins)  # raises if it is no journal at all
+        first = self._file.readline()
+        if not _line(header).startswith(first):
+            self._read(first)  # raises if it is no journal at all
             raise ValueError(
                 f"{path} was begun with other settings or by another version of archflow; name another file, or leave "
                 "--resume out"
             )
-        end = sum(len(line) for line in chain([begins], self._file) if line.endswith(b"\n"))
+        end = sum(len(line) for line in chain([first], self._file) if line.endswith(b"\n"))
         self._file.truncate(end)
         if not end:
             self._write(header)
         self._file.seek(len(_line(header)))
 
     def entries(self) -> Iterator[tuple[str, Values, str]]:
-        """Key, values and cause of failure ("" if none) of the networks that were measured before; to be read first."""
+        """Key, values and cause of failure ("" if none) of each network measured before; call it before :meth:`add`."""
         for line in self._file:
             match self._read(line):
                 case {"network": str(key), "values": dict(values), "failed": str(failed)} if all(
@@ -88,7 +89,7 @@ class Journal:
                     raise self._damaged(line)
 
     def add(self, network: str, values: Values, failed: str) -> None:
-        """One network more."""
+        """Write one more network."""
         self._write({"network": network, "values": values, "failed": failed})
 
     def _read(self, line: bytes) -> Any:

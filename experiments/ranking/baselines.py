@@ -2,9 +2,9 @@
 
 Appends one JSON line a run to RUNS (those that are there are not run again), then prints a Markdown table of all of
 them. FOLDER holds nasbench201.csv.gz, nasbench101.csv.gz, nasbench301.csv.gz and transnas101_micro.csv.gz, numbers
-published with the benchmarks; without it, only the table nasbench201/analog is studied. The split is that of archflow.evaluate; the labelled architectures and the 40
-for validation are all used for fitting, as these heads select nothing. Permutations from 0 are for reporting, those
-from 100 on were used to choose settings.
+published with the benchmarks; without it, only the table nasbench201/analog is studied. The split is that of
+archflow.evaluate; the labelled architectures and the 40 for validation are all used for fitting, as these heads select
+nothing. Permutations from 0 are for reporting, those from 100 on were used to choose settings.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from archflow.evaluate import default_pool, figures, proxy_column, split
+from archflow.tables import Table
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.stats import norm
 
 import archflow
-from archflow.evaluate import default_pool, figures, proxy_column, split
 from archflow.paths import path_features, weisfeiler_leman_features
 from archflow.ranking.columns import Blocks
 from archflow.ranking.ensemble import Ensemble
 from archflow.ranking.gp import GaussianProcess, GPSettings
 from archflow.ranking.trees import ExtraTrees
-from archflow.tables import Table
 
 LEVELS = (0.5, 0.8, 0.95)
 WL_COLUMNS = 400
@@ -158,8 +158,8 @@ def problems(folder: Path | None) -> Iterator[Problem]:
     yield problem("nasbench201 validation", analog, accuracy, "closed-form,measured")
     rows = csv_rows(folder / "nasbench101.csv.gz")
     names = [",".join(OPERATIONS_101[int(digit)] for digit in row["operations"]) for row in rows]
-    cells = [f"{row['adjacency']}:{name}" for row, name in zip(rows, names, strict=True)]
-    yield problem("nasbench101", parsed("nasbench101", cells), numbers(rows, "val_acc_108ep"), "closed-form")
+    strings = [f"{row['adjacency']}:{name}" for row, name in zip(rows, names, strict=True)]
+    yield problem("nasbench101", parsed("nasbench101", strings), numbers(rows, "val_acc_108ep"), "closed-form")
     rows = csv_rows(folder / "nasbench301.csv.gz")
     genotypes = parsed("darts", [row["arch_compact"] for row in rows])
     yield problem("darts", genotypes, numbers(rows, "surrogate_val_accuracy"), "closed-form", 56)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kendalltau
 
 import archflow.report
-from archflow.benchmarks.table import table
+from archflow.benchmarks.tables import table
 from archflow.commands import demonstration as module
 from archflow.commands.demonstration import best_found, demonstrate
 from archflow.commands.shared import titled

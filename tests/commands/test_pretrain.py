@@ -13,7 +13,7 @@ import archflow
 import archflow.support.files
 import archflow.support.progress
 from archflow.benchmarks.own_tables import read_table, write_table
-from archflow.encoding.registry import load_encoder
+from archflow.encoding.files import load_encoder
 from tests.commands import PREVIOUS, QUICK, SPACE, begin, contents, words
 
 

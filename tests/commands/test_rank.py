@@ -8,7 +8,7 @@ import torch
 
 import archflow
 from archflow.benchmarks.own_tables import read_table, write_table
-from archflow.encoding.registry import load_encoder
+from archflow.encoding.files import load_encoder
 from archflow.ranking.ranker import Ranker
 from tests.commands import CELLS, SPACE, words
 
@@ -86,6 +86,18 @@ def test_a_sample_of_a_space_that_cannot_be_listed_is_ranked(here, call):
     assert sorted(darts.format(ranking.archs)) == sorted(strings)
     assert (np.diff(ranking["score"]) <= 0).all()
     call("rank", "ranker.archflow").assert_mistake("darts is too large to be listed")
+
+
+def test_suggestions_are_the_best_that_were_not_trained(here, call):
+    outcome = call(*words("suggest", "--top 5 --json"))
+    assert outcome.code == 0, outcome.err
+    model, cells = Ranker.load("ranker.archflow"), read_table("cells.csv", SPACE).archs
+    scores = model.predict(cells)
+    scores[:20] = -np.inf  # it was fitted on these
+    expected = SPACE.format(cells[np.argsort(-scores, kind="stable")[:5]])
+    assert [each["arch"] for each in outcome.json["suggestions"]] == expected
+    assert SPACE.format(read_table("out.csv", SPACE).archs) == expected
+    assert call("suggest", "ranker.archflow", "--top", 1).out.split()[1] in SPACE.format(SPACE.enumerate())
 
 
 def test_report_shows_what_is_known(here, call):

@@ -10,13 +10,15 @@ import pytest
 
 import archflow
 from archflow.benchmarks.own_tables import read_table, write_table
-from archflow.benchmarks.table import OFFICIAL, add, table, tables
+from archflow.benchmarks.tables import SOURCES, add, table, tables
 from tests.benchmarks import official
 from tests.benchmarks.nasbench_nlp.test_tables import LOGS, write_folder
 from tests.benchmarks.test_table import assert_equal
 from tests.commands import ONE_RUN, QUICK, SPACE, contents
 
 EVALUATE = f"evaluate {QUICK} {ONE_RUN} --out evaluate.json --json".split()
+
+OFFICIAL = {name: source for name, source in SOURCES.items() if source.files}
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def small(space, archs, names=("params", "nwot"), **settings):
 
 
 def of(*cells):
-    return CELLS.from_operations(np.array(cells))
+    return CELLS.decode(np.array(cells))
 
 
 CUT, CONVS = [0] * 6, [3, 2, 3, 0, 2, 3]

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.darts.space import DARTS, OPERATIONS
+from archflow.benchmarks.darts.notation import OPERATIONS
+from archflow.benchmarks.darts.space import DARTS
 from archflow.benchmarks.network import Network, conv, relu_conv_norm
 
 
 class DARTSNetwork(Network):
     """The network of a normal and a reduction cell, each given as the (source, operation) of its eight edges."""
 
-    def __init__(self, choices: Sequence[Sequence[Sequence[int]]], width: int, depth: int, classes: int) -> None:
+    def __init__(self, edges: Sequence[Sequence[Sequence[int]]], width: int, depth: int, classes: int) -> None:
         super().__init__()
         before = last = 3 * width
         self.stem = nn.Sequential(conv(3, last, 3), nn.BatchNorm2d(last))
@@ -32,7 +33,7 @@ class DARTSNetwork(Network):
         for index in range(depth):
             reduces = index in (depth // 3, 2 * depth // 3)
             width *= 1 + reduces
-            self.cells.append(Cell(choices[reduces], (before, last), width, reduces, reduced))
+            self.cells.append(Cell(edges[reduces], (before, last), width, reduces, reduced))
             before, last, reduced = last, 4 * width, reduces
         self.classifier = nn.Linear(last, classes)
 
@@ -48,7 +49,7 @@ class Cell(nn.Module):
     """Nodes 0 and 1 are the inputs, nodes 2 to 5 each add up two edges, and the output joins these four.
 
     Args:
-        choices: source and operation of the edges, by the node in which they end.
+        edges: source and operation of the edges, by the node in which they end.
         inputs: channels of the cell before the last one and of the last one.
         width: channels of each node.
         reduces: whether the image is halved, by all edges that begin at an input.
@@ -56,16 +57,15 @@ class Cell(nn.Module):
     """
 
     def __init__(
-        self, choices: Sequence[Sequence[int]], inputs: tuple[int, int], width: int, reduces: bool, reduced: bool
+        self, edges: Sequence[Sequence[int]], inputs: tuple[int, int], width: int, reduces: bool, reduced: bool
     ) -> None:
         super().__init__()
         before, last = inputs
         self.before = Halving(before, width, affine=True) if reduced else relu_conv_norm(before, width, 1)
         self.last = relu_conv_norm(last, width, 1)
-        self.sources = [source for source, _ in choices]
+        self.sources = [source for source, _ in edges]
         self.operations = nn.ModuleList(
-            operation(OPERATIONS[number], width, stride=2 if reduces and source < 2 else 1)
-            for source, number in choices
+            operation(OPERATIONS[number], width, stride=2 if reduces and source < 2 else 1) for source, number in edges
         )
 
     def forward(
@@ -124,8 +124,8 @@ class Halving(nn.Module):
 
 def build(arch: ArchBatch, width: int, depth: int, classes: int) -> Network:
     """The network of the one architecture in ``arch``."""
-    (choices,) = DARTS().choices(arch).tolist()
-    return DARTSNetwork(choices, width, depth, classes)
+    (edges,) = DARTS().edges(arch).tolist()
+    return DARTSNetwork(edges, width, depth, classes)
 
 
 def representatives(archs: ArchBatch) -> ArchBatch:

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from archflow.benchmarks.darts.space import CELLS, DARTS, OPERATIONS
+from archflow.benchmarks.darts.notation import CELLS, OPERATIONS
+from archflow.benchmarks.darts.space import DARTS
 from archflow.benchmarks.means import mean_of_each
 from archflow.benchmarks.table import Table
 from archflow.support.archives import ZIP_ERRORS
@@ -71,7 +72,7 @@ def read(path: str | Path, progress: Progress = silent) -> Table:
             f"{path} holds no training run of NAS-Bench-301: of {len(names):,} files results_*.json, none is of a "
             "network with 32 channels and 8 layers that was trained for 100 epochs"
         )
-    keys, network = np.unique(space.keys(space.from_choices(np.array(choices))), return_inverse=True)
+    keys, network = np.unique(space.keys(space.from_edges(np.array(choices))), return_inverse=True)
     measured = zip(MEASURES, np.array(numbers).T, strict=True)
     columns = {measure: mean_of_each(network, values) for measure, values in measured}
     columns["runs"] = np.bincount(network).astype(float)
@@ -106,7 +107,7 @@ def _is_of_the_benchmark(run: dict[str, Any]) -> bool:
 
 
 def _architecture(config: dict[str, Any]) -> list[list[tuple[int, int]]]:
-    """The choices of both cells, as :meth:`DARTS.choices` has them."""
+    """The edges of both cells, as :meth:`DARTS.edges` has them."""
     cells = []
     for cell in CELLS:
         choices, first = [], 0

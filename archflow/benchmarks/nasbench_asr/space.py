@@ -17,17 +17,16 @@ all that is gone is ``zero``, with as few skip connections as can be. Everything
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import cache
 from itertools import permutations
 from math import prod
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.space import Space
+from archflow.benchmarks.space import Decision, Space
 
 OPERATIONS = ("linear", "conv5", "conv5d2", "conv7", "conv7d2", "zero")
 """A dense layer; convolutions of 5 and 7 frames in 100 groups, d2 with a dilation of 2; nothing at all."""
@@ -36,6 +35,7 @@ _ZERO = OPERATIONS.index("zero")
 _OPTIONS = (6, 2, 6, 2, 2, 6, 2, 2, 2)
 """How many choices each number of a cell has, the cell's lists end to end."""
 _WORTH = np.array([prod(_OPTIONS[place + 1 :]) for place in range(9)])
+_SOURCES = ("the input", "node 1", "node 2")
 _OPERATION, _SKIP = [0, 2, 5], [1, 3, 4, 6, 7, 8]
 _SKIP_SOURCES, _SKIP_READERS = np.array([[0, 0, 1, 0, 1, 2], [2, 3, 3, 4, 4, 4]])
 
@@ -49,23 +49,68 @@ class NASBenchASR(Space):
 
     name = "nasbench-asr"
     vocabulary = ("input", *OPERATIONS, "output")
-    flow_defaults = (7, 0.1)
     size = 8_242
     proxies = ("parameters",)
+    sizes_elsewhere = (
+        "the benchmark does not say for how long a recording it counts them; the table nasbench-asr has them in its "
+        "column flops"
+    )
+    decisions = tuple(
+        decision
+        for node in (1, 2, 3)
+        for decision in (
+            Decision(f"operation of node {node}", OPERATIONS),
+            *(Decision(f"skip from {source} to node {node}", ("absent", "present")) for source in _SOURCES[:node]),
+        )
+    )
+    """The numbers that a cell is written with: for each node its operation, then its skip connections."""
 
-    def enumerate(self) -> ArchBatch:
-        """All cells, in the order of the numbers that they are written with."""
-        return self.from_keys(np.unique(_plainest()))
+    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
+        """A number of each network: the position of its plainest cell among the 13,824, as they are written, from 0.
 
-    def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different cells, uniformly at random.
+        The nodes may be numbered in any order.
 
         Raises:
-            ValueError: ``n`` is not between 1 and 8,242.
+            ValueError: an architecture is not of this space; the message names its index.
         """
-        if not 1 <= n <= self.size:
-            raise ValueError(f"cannot draw {n} different architectures: {self.name} has {self.size:,}")
-        return self.from_keys(np.random.default_rng(seed).choice(np.unique(_plainest()), n, replace=False))
+        archs.require_vocabulary(self.vocabulary, self.name)
+        output = len(self.vocabulary) - 1
+        form = "its nodes must be the input, three operations and the output, each of which reads the one before it"
+        self._require(np.diff(archs.node_offsets) == 5, form)
+        # The nodes are in a row exactly if the longest paths to them have lengths 0 to 4.
+        place = archs.generations.reshape(-1, 5).astype(np.int64)
+        self._require((np.sort(place, axis=1) == np.arange(5)).all(axis=1), form)
+        row = np.arange(len(archs))
+        nodes = np.empty((len(archs), 5), dtype=np.int64)
+        nodes[row[:, None], place] = archs.operations.reshape(-1, 5)
+        inner = (nodes[:, 1:4] != 0) & (nodes[:, 1:4] != output)
+        self._require((nodes[:, 0] == 0) & inner.all(axis=1) & (nodes[:, 4] == output), form)
+        adjacency = np.zeros((len(archs), 5, 5), dtype=bool)
+        owner = np.repeat(row, np.diff(archs.edge_offsets))
+        adjacency[owner, place[owner, archs.edges[0]], place[owner, archs.edges[1]]] = True
+        cells = np.empty((len(archs), 9), dtype=np.int64)
+        cells[:, _OPERATION] = nodes[:, 1:4] - 1
+        cells[:, _SKIP] = adjacency[:, _SKIP_SOURCES, _SKIP_READERS]
+        return _plainest()[cells @ _WORTH]
+
+    def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
+        """The inverse of :meth:`keys`, for keys of this space."""
+        cells = _cells(keys)
+        nodes = np.zeros((len(keys), 5), dtype=np.int64)
+        nodes[:, 1:4] = cells[:, _OPERATION] + 1
+        nodes[:, 4] = len(self.vocabulary) - 1
+        return ArchBatch.from_adjacency(nodes, _adjacency(cells), self.vocabulary)
+
+    def encode(self, archs: ArchBatch) -> Int[ndarray, "archs 9"]:
+        """The choices that make the plainest cell of each network.
+
+        Raises:
+            ValueError: see :meth:`keys`.
+        """
+        return _cells(self.keys(archs))
+
+    def _decode(self, choices: Int[ndarray, "archs 9"]) -> ArchBatch:
+        return self.from_keys(_plainest()[choices @ _WORTH])
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
         """Another cell for each: one operation or one skip connection is changed at random.
@@ -85,21 +130,30 @@ class NASBenchASR(Space):
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each cell as ``[[1, 0], [1, 0, 0], [4, 1, 0, 0]]``."""
-        return [str([cell[:2], cell[2:5], cell[5:]]) for cell in _cells(self.keys(archs)).tolist()]
+        return [str([cell[:2], cell[2:5], cell[5:]]) for cell in self.encode(archs).tolist()]
 
-    def parse(self, strings: Sequence[str], first_line: int = 1) -> ArchBatch:
-        """The cells that the strings denote, each as the plainest of its network; brackets may be round.
+    def parse_one(self, string: str) -> list[int]:
+        """The choices of the cell that a string denotes; brackets may be round.
 
         Raises:
-            ValueError: a string is malformed; the message gives its line (the first is ``first_line``) and the reason.
+            ValueError: the string is malformed; the message is the reason.
         """
-        cells = np.empty((len(strings), 9), dtype=np.int64)
-        for row, string in enumerate(strings):
-            try:
-                cells[row] = _parse_cell(string)
-            except ValueError as error:
-                raise ValueError(f"line {first_line + row}: {error}, in {string!r}") from None
-        return self.from_keys(_plainest()[cells @ _WORTH])
+        try:
+            nodes = json.loads(string.replace("(", "[").replace(")", "]"))
+        except (ValueError, RecursionError):
+            raise ValueError("a cell is written as [[operation, skip], [operation, skip, skip], …]") from None
+        if not isinstance(nodes, list) or len(nodes) != 3:
+            raise ValueError("a cell is a list of 3 nodes")
+        for number, node in enumerate(nodes, start=1):
+            if not isinstance(node, list) or len(node) != number + 1 or any(type(choice) is not int for choice in node):
+                raise ValueError(
+                    f"node {number} must be a list of {number + 1} whole numbers: an operation, then its skips"
+                )
+            if node[0] not in range(len(OPERATIONS)):
+                raise ValueError(f"node {number} has the operation {node[0]}, but there are 0 to {len(OPERATIONS) - 1}")
+            if not set(node[1:]) <= {0, 1}:
+                raise ValueError(f"a skip connection of node {number} must be 0 or 1")
+        return [choice for node in nodes for choice in node]
 
     def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Trainable parameters of the network with its LSTM, exactly; 23,695,248 to 75,586,848.
@@ -114,69 +168,10 @@ class NASBenchASR(Space):
         linear = sum((filters * filters + filters) * cells for filters, cells in _BLOCKS)
         conv = {k: sum((k * filters * filters // 100 + filters) * cells for filters, cells in _BLOCKS) for k in (5, 7)}
         sizes = np.array([linear, conv[5], conv[5], conv[7], conv[7], 0])
-        return begin + norms + lstm + head + sizes[_cells(self.keys(archs))[:, _OPERATION]].sum(axis=1)
+        return begin + norms + lstm + head + sizes[self.encode(archs)[:, _OPERATION]].sum(axis=1)
 
-    def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """Not known in closed form.
-
-        Raises:
-            ValueError: always; the message says where the numbers are.
-        """
-        raise ValueError(
-            f"{self.name} has no closed form for flops: the benchmark does not say for how long a recording it counts "
-            "them; the table nasbench-asr has them in its column flops"
-        )
-
-    def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """One of ``proxies`` for each cell.
-
-        Raises:
-            ValueError: the name is none of ``proxies``.
-        """
-        if name != "parameters":
-            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
-        return self.parameters(archs).astype(float)
-
-    def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """A number of each network: the position of its plainest cell among the 13,824, as they are written, from 0.
-
-        The nodes may be numbered in any order.
-
-        Raises:
-            ValueError: an architecture is not of this space; the message names its index.
-        """
-        archs.require_vocabulary(self.vocabulary, self.name)
-        output = len(self.vocabulary) - 1
-        wrong = np.diff(archs.node_offsets) != 5
-        if not wrong.any():
-            # The nodes are in a row exactly if the longest paths to them have lengths 0 to 4.
-            place = archs.generations.reshape(-1, 5).astype(np.int64)
-            row = np.arange(len(archs))
-            nodes = np.empty((len(archs), 5), dtype=np.int64)
-            nodes[row[:, None], place] = archs.operations.reshape(-1, 5)
-            wrong = (np.sort(place, axis=1) != np.arange(5)).any(axis=1)
-            wrong |= (nodes[:, 0] != 0) | (nodes[:, 4] != output)
-            wrong |= ((nodes[:, 1:4] == 0) | (nodes[:, 1:4] == output)).any(axis=1)
-        if wrong.any():
-            raise ValueError(
-                f"architecture {int(np.argmax(wrong))} is not of {self.name}: its nodes must be the input, three "
-                "operations and the output, each of which reads the one before it"
-            )
-        adjacency = np.zeros((len(archs), 5, 5), dtype=bool)
-        owner = np.repeat(row, np.diff(archs.edge_offsets))
-        adjacency[owner, place[owner, archs.edges[0]], place[owner, archs.edges[1]]] = True
-        cells = np.empty((len(archs), 9), dtype=np.int64)
-        cells[:, _OPERATION] = nodes[:, 1:4] - 1
-        cells[:, _SKIP] = adjacency[:, _SKIP_SOURCES, _SKIP_READERS]
-        return _plainest()[cells @ _WORTH]
-
-    def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
-        """The inverse of :meth:`keys`, for keys of this space."""
-        cells = _cells(keys)
-        nodes = np.zeros((len(keys), 5), dtype=np.int64)
-        nodes[:, 1:4] = cells[:, _OPERATION] + 1
-        nodes[:, 4] = len(self.vocabulary) - 1
-        return ArchBatch.from_adjacency(nodes, _adjacency(cells), self.vocabulary)
+    def _all_keys(self) -> Int[ndarray, " archs"]:
+        return np.unique(_plainest())
 
 
 def _cells(numbers: Int[ndarray, " archs"]) -> Int[ndarray, "archs 9"]:
@@ -224,22 +219,3 @@ def _plainest() -> Int[ndarray, " 13824"]:
     plainest = np.empty(len(cells), dtype=np.int64)
     plainest[preference] = preference[first][number]
     return plainest
-
-
-def _parse_cell(string: str) -> list[int]:
-    try:
-        nodes = json.loads(string.replace("(", "[").replace(")", "]"))
-    except (ValueError, RecursionError):
-        raise ValueError("a cell is written as [[operation, skip], [operation, skip, skip], …]") from None
-    if not isinstance(nodes, list) or len(nodes) != 3:
-        raise ValueError("a cell is a list of 3 nodes")
-    for number, node in enumerate(nodes, start=1):
-        if not isinstance(node, list) or len(node) != number + 1 or any(type(choice) is not int for choice in node):
-            raise ValueError(
-                f"node {number} must be a list of {number + 1} whole numbers: an operation, then its skips"
-            )
-        if node[0] not in range(len(OPERATIONS)):
-            raise ValueError(f"node {number} has the operation {node[0]}, but there are 0 to {len(OPERATIONS) - 1}")
-        if not set(node[1:]) <= {0, 1}:
-            raise ValueError(f"a skip connection of node {number} must be 0 or 1")
-    return [choice for node in nodes for choice in node]

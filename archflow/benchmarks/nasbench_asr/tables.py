@@ -15,7 +15,6 @@ the benchmark's name for a network. This is how the benchmark's own loader reads
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from functools import cache
@@ -27,6 +26,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from archflow.archs.batch import Graph
+from archflow.benchmarks.module_hash import module_hash
 from archflow.benchmarks.nasbench_asr.space import OPERATIONS, NASBenchASR
 from archflow.benchmarks.table import Table
 from archflow.support.progress import Progress, silent
@@ -140,36 +140,21 @@ def _rows() -> dict[str, int]:
 def _model_hash(graph: Graph) -> str:
     """The benchmark's name for the network of a cell of the space: a hash of the graph that is left without ``zero``.
 
-    It is NAS-Bench-101's: a node's degrees and operation are hashed, then as often as there are nodes what came out for
-    its inputs, its readers and itself. If nothing leads from the input to the output, no node is left.
+    It is NAS-Bench-101's, see :func:`.module_hash`; a node is labelled with its degrees and operation. If nothing leads
+    from the input to the output, no node is left.
     """
     names, edges = graph
     left = [node for node, name in enumerate(names) if name != "zero"]
-    edges = [edge for edge in edges if set(edge) <= set(left)]
-    if not edges:
+    place = {node: index for index, node in enumerate(left)}
+    kept = [(place[source], place[target]) for source, target in edges if source in place and target in place]
+    if not kept:
         left = []
-    inputs = {node: [source for source, target in edges if target == node] for node in left}
-    readers = {node: [target for source, target in edges if source == node] for node in left}
-    labels = {"input": -1, "output": -2, **{name: number for number, name in enumerate(OPERATIONS)}}
-    hashes = {
-        node: _md5(str((float(len(readers[node])), float(len(inputs[node])), labels[names[node]]))) for node in left
-    }
-    for _ in left:
-        hashes = {
-            node: _md5(
-                "".join(sorted(hashes[one] for one in inputs[node]))
-                + "|"
-                + "".join(sorted(hashes[one] for one in readers[node]))
-                + "|"
-                + own
-            )
-            for node, own in hashes.items()
-        }
-    return _md5(str(sorted(hashes.values())))
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    numbers = {"input": -1, "output": -2, **{name: number for number, name in enumerate(OPERATIONS)}}
+    reads = [[source for source, target in kept if target == node] for node in range(len(left))]
+    readers = [[target for source, target in kept if source == node] for node in range(len(left))]
+    degrees = zip(readers, reads, left, strict=True)
+    labels = [f"({len(after)}.0, {len(before)}.0, {numbers[names[node]]})" for after, before, node in degrees]
+    return module_hash(labels, reads, readers)
 
 
 def _mean(columns: list[Float[ndarray, " archs"]]) -> Float[ndarray, " archs"]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from archflow.archs.batch import ArchBatch, Graph
 from archflow.benchmarks.means import mean_of_each
-from archflow.benchmarks.nasbench_nlp.space import NASBenchNLP, recipe_graph
+from archflow.benchmarks.nasbench_nlp.space import NASBenchNLP
 from archflow.benchmarks.table import Table
 from archflow.support.archives import ZIP_ERRORS
 from archflow.support.progress import Progress, silent
@@ -141,4 +141,4 @@ def _training(log: Any) -> _Training:
         best = np.nanargmin(valid)
         means = [-valid[best], valid[best], test[best], valid[-1], test[-1], train[-1], times.sum(), len(valid)]
     recipe_id = int(np.int64(log["recepie_id"]))
-    return _Training(recipe_id, recipe_graph(log["recepie"]), float(log["num_params"]), means)
+    return _Training(recipe_id, NASBenchNLP().parse_one(log["recepie"]), float(log["num_params"]), means)

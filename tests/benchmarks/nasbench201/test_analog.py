@@ -1,4 +1,3 @@
-import importlib.util
 import pickle
 from fractions import Fraction
 
@@ -6,21 +5,15 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-import archflow.benchmarks.table
 from archflow.benchmarks.nasbench201 import analog
-from archflow.support.packages import file_in_package
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import table as make_table
 from tests import shared_data
 
 
 @pytest.fixture(scope="module")
-def table() -> archflow.benchmarks.table.Table:
-    return archflow.benchmarks.table.table("nasbench201/analog")
-
-
-def test_it_holds_every_cell_in_the_order_of_the_space(table):
-    assert table.name == "nasbench201/analog"
-    assert len(table) == 15_625
-    assert table.archs == table.space.enumerate()
+def table() -> Table:
+    return make_table("nasbench201/analog")
 
 
 def test_it_has_five_accuracies_and_eight_drifts_with_their_deviation(table):
@@ -53,21 +46,6 @@ def test_it_agrees_with_an_independent_training_of_the_same_cells(table):
     )
 
 
-def test_an_unknown_column_and_an_unknown_table_are_named(table):
-    with pytest.raises(ValueError, match=r"nasbench201/analog has no column 'acc'; it has: baseline_accuracy, ptq_acc"):
-        table["acc"]
-    with pytest.raises(
-        ValueError, match=r"unknown table 'nasbench201'; known tables: nasbench201/analog, nasbench-graph"
-    ):
-        archflow.benchmarks.table.table("nasbench201")
-
-
-def test_without_the_package_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="pip install analog-nasbench"):
-        analog.read()
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -84,13 +62,4 @@ def test_another_file_is_refused(monkeypatch, tmp_path, content, reason):
     path.write_bytes(pickle.dumps(content))
     monkeypatch.setattr(analog, "file_in_package", lambda *_: path)
     with pytest.raises(ValueError, match=rf"data\.anb {reason}"):
-        analog.read()
-
-
-def test_a_truncated_file_is_refused(monkeypatch, tmp_path):
-    whole = file_in_package("analognasbench", "data.anb", "analog-nasbench").read_bytes()
-    path = tmp_path / "data.anb"
-    path.write_bytes(whole[: len(whole) // 2])
-    monkeypatch.setattr(analog, "file_in_package", lambda *_: path)
-    with pytest.raises(ValueError, match=r"data\.anb is truncated"):
         analog.read()

@@ -101,14 +101,6 @@ def test_numpy_numbers(tmp_path):
 # Wrong files
 
 
-@pytest.mark.parametrize("cut", [0, 1, 1_000, 100_000, -1])
-def test_a_truncated_file(tmp_path, cut):
-    (tmp_path / "proteins2.bench").write_bytes(official("proteins", 2)[:cut])
-    with pytest.raises(ValueError, match=r"proteins2\.bench is truncated"):
-        nasbench_graph.read_full(tmp_path)
-    assert gc.isenabled()
-
-
 def test_a_truncated_or_damaged_archive(tmp_path):
     path = zipped(folder(tmp_path, ("proteins", 2)))
     content = path.read_bytes()

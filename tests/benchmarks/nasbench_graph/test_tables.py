@@ -1,25 +1,24 @@
-import importlib.util
 import pickle
-import sys
 import warnings
 
 import numpy as np
 import pytest
 
-import archflow.benchmarks.table
 from archflow.benchmarks.nasbench_graph import tables as nasbench_graph
 from archflow.benchmarks.nasbench_graph.tables import DATASETS, MEASURES
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import table as make_table
 from archflow.support.packages import file_in_package
 
 
 @pytest.fixture(scope="module")
-def table() -> archflow.benchmarks.table.Table:
-    return archflow.benchmarks.table.table("nasbench-graph")
+def table() -> Table:
+    return make_table("nasbench-graph")
 
 
 @pytest.fixture(scope="module")
-def proteins() -> archflow.benchmarks.table.Table:
-    return archflow.benchmarks.table.table("nasbench-graph/proteins")
+def proteins() -> Table:
+    return make_table("nasbench-graph/proteins")
 
 
 def package_file(dataset: str):
@@ -33,12 +32,7 @@ def plain_load(dataset: str) -> dict[int, dict[str, float]]:
         return pickle.load(file)
 
 
-def test_its_cells_are_those_of_the_space_in_order(table, proteins):
-    assert (table.name, proteins.name) == ("nasbench-graph", "nasbench-graph/proteins")
-    assert (table.space.name, proteins.space.name) == ("nasbench-graph", "nasbench-graph-proteins")
-    assert (len(table), len(proteins)) == (26_206, 2_021)
-    assert table.archs == table.space.enumerate()
-    assert proteins.archs == proteins.space.enumerate()
+def test_the_columns_are_the_measures_on_each_data_set(table, proteins):
     assert list(table.columns) == [f"{dataset}/{measure}" for dataset in DATASETS for measure in MEASURES]
     assert list(proteins.columns) == list(MEASURES)
     assert (table.default, proteins.default) == ("cora/valid_perf", "valid_perf")
@@ -83,17 +77,6 @@ def test_parameters_are_in_millions(table):
     assert (table["cora/para"][four] - table["cora/para"][one]) * 1e6 == pytest.approx(3 * (256 * 256 + 256), abs=0.01)
 
 
-def test_reading_runs_no_code_of_the_package(table):
-    assert not [name for name in sys.modules if name.split(".")[0] == "nas_bench_graph"]
-
-
-def test_without_the_package_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for read in (nasbench_graph.read, nasbench_graph.read_proteins):
-        with pytest.raises(ModuleNotFoundError, match="pip install nas-bench-graph"):
-            read()
-
-
 # Wrong files
 
 
@@ -107,13 +90,6 @@ def replaced(monkeypatch, tmp_path):
         monkeypatch.setattr(nasbench_graph, "file_in_package", lambda *_: path)
 
     return replace
-
-
-@pytest.mark.parametrize("cut", [0, 1, 1_000, 100_000, -1])
-def test_a_truncated_file_is_refused(replaced, cut):
-    replaced(package_file("proteins").read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"proteins\.bench is truncated"):
-        nasbench_graph.read_proteins()
 
 
 def test_a_table_with_other_cells_is_refused(replaced):
@@ -137,12 +113,4 @@ def test_a_cell_without_its_numbers_is_refused(replaced, proteins, record):
     assert nasbench_graph.read_proteins()["perf"].tolist() == [0.5] * 2_021
     replaced(pickle.dumps({**records, 1111: record}))
     with pytest.raises(ValueError, match=r"proteins\.bench is not the nas-bench-graph table: a cell lacks a number"):
-        nasbench_graph.read_proteins()
-
-
-@pytest.mark.parametrize("name", ["numpy.load", "posix.system"])
-def test_nothing_else_of_numpy_is_allowed(replaced, name):
-    module, function = name.rsplit(".", 1)
-    replaced(f"c{module}\n{function}\n(S'x'\ntR.".encode())
-    with pytest.raises(ValueError, match=rf"proteins\.bench is refused: it asks for {name}, which is not allowed"):
         nasbench_graph.read_proteins()

@@ -1,7 +1,6 @@
 import itertools
 import re
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.nasbench_macro.space import NASBenchMacro
 
 SPACE = NASBenchMacro()
@@ -19,12 +17,8 @@ STRINGS = ["".join(digits) for digits in itertools.product("012", repeat=8)]
 # What is in the space
 
 
-def test_it_is_every_choice_of_eight_blocks():
-    assert SPACE.name == "nasbench-macro"
-    assert SPACE.size == len(STRINGS) == 6_561
+def test_it_is_every_choice_of_eight_blocks_in_the_order_of_the_strings():
     assert SPACE.format(SPACE.enumerate()) == STRINGS
-    assert SPACE.flow_defaults == (7, 0.1)
-    assert SPACE.proxies == ("parameters", "flops")
 
 
 def test_a_network_is_a_chain():
@@ -35,57 +29,7 @@ def test_a_network_is_a_chain():
     assert SPACE.format(ArchBatch.from_graphs([graph], SPACE.vocabulary)) == ["20120100"]
 
 
-def test_keys_are_positions():
-    assert SPACE.keys(SPACE.enumerate()).tolist() == list(range(6_561))
-
-
-def changed(node: int, name: str):
-    operations, edges = CHAIN
-    return [*operations[:node], name, *operations[node + 1 :]], edges
-
-
-CHAIN = SPACE.parse(["20120100"]).graph(0)
-
-
-@pytest.mark.parametrize(
-    "graph",
-    [
-        (CHAIN[0][:-1], CHAIN[1][:-1]),
-        ([*CHAIN[0][:-1], "identity", "output"], [*CHAIN[1], (9, 10)]),
-        (CHAIN[0], CHAIN[1][1:]),
-        (CHAIN[0], [*CHAIN[1], (0, 2)]),
-        (CHAIN[0], [*CHAIN[1][1:], (0, 2)]),
-        changed(9, "identity"),
-        changed(4, "input"),
-        changed(4, "output"),
-        (["output", *CHAIN[0][1:-1], "input"], CHAIN[1]),
-        (CHAIN[0][::-1], [(target, source) for source, target in CHAIN[1]]),
-    ],
-)
-def test_graphs_that_are_no_chains_are_refused(graph):
-    archs = ArchBatch.from_graphs([CHAIN, graph, CHAIN], SPACE.vocabulary)
-    for method in (SPACE.operations, SPACE.keys, SPACE.format, SPACE.mutate, SPACE.parameters, SPACE.flops):
-        with pytest.raises(
-            ValueError, match=r"^architecture 1 is not of nasbench-macro: its nodes must be the input, 8"
-        ):
-            method(archs)
-    assert SPACE.format(archs[[0, 2]]) == ["20120100"] * 2
-
-
-def test_other_spaces_are_refused():
-    with pytest.raises(ValueError, match="of another space than nasbench-macro"):
-        SPACE.keys(NASBench201().sample(1))
-
-
 # Strings
-
-
-@settings(deadline=None)
-@given(st.lists(st.text("012", min_size=8, max_size=8), min_size=1, max_size=5))
-def test_parse_undoes_format(strings):
-    archs = SPACE.parse([f" {string}\n" for string in strings])
-    assert SPACE.format(archs) == strings
-    assert SPACE.from_operations(SPACE.operations(archs)) == archs
 
 
 @settings(deadline=None)
@@ -96,37 +40,7 @@ def test_any_other_text_is_an_error_with_its_line(text):
         SPACE.parse(["20120100", "20120100", text], first_line=10)
 
 
-def test_parse_needs_a_string():
-    with pytest.raises(ValueError, match="empty"):
-        SPACE.parse([])
-
-
 # Sampling and mutation
-
-
-def test_sample_repeats_nothing_and_follows_its_seed():
-    drawn = SPACE.sample(500, seed=3)
-    assert len(set(SPACE.format(drawn))) == 500
-    assert drawn == SPACE.sample(500, seed=3)
-    assert drawn != SPACE.sample(500, seed=4)
-    assert sorted(SPACE.format(SPACE.sample(SPACE.size))) == STRINGS
-
-
-@pytest.mark.parametrize("n", [-1, 0, 6_562])
-def test_sample_refuses_a_number_it_cannot_draw(n):
-    with pytest.raises(ValueError, match=f"cannot draw {n} different architectures: nasbench-macro has 6,561"):
-        SPACE.sample(n)
-
-
-def test_mutate_changes_one_block():
-    archs = SPACE.enumerate()
-    mutated = SPACE.mutate(archs, seed=5)
-    for before, after in zip(STRINGS, SPACE.format(mutated), strict=True):
-        assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
-    assert (SPACE.keys(mutated) != SPACE.keys(archs)).all()
-    assert SPACE.format(archs) == STRINGS
-    assert SPACE.mutate(archs, seed=5) == mutated
-    assert SPACE.mutate(archs, seed=6) != mutated
 
 
 def test_mutate_reaches_every_neighbour():
@@ -189,20 +103,11 @@ def test_sizes_are_those_of_a_network_of_layers():
     archs = SPACE.parse([*single, *SPACE.format(SPACE.sample(15, seed=1))])
     with torch.device("meta"):
         expected = [sizes_of_layers(string) for string in SPACE.format(archs)]
-    parameters, flops = SPACE.parameters(archs), SPACE.flops(archs)
-    assert list(zip(parameters.tolist(), flops.tolist(), strict=True)) == expected
-    assert parameters.dtype == flops.dtype == np.int64
-    for name, sizes in (("parameters", parameters), ("flops", flops)):
-        assert SPACE.proxy(name, archs).tolist() == sizes.tolist()
-        assert SPACE.proxy(name, archs).dtype == np.float64
+    sizes = zip(SPACE.parameters(archs).tolist(), SPACE.flops(archs).tolist(), strict=True)
+    assert list(sizes) == expected
 
 
 def test_smallest_and_largest():
     parameters, flops = SPACE.parameters(SPACE.enumerate()), SPACE.flops(SPACE.enumerate())
     assert (parameters.min(), parameters.max()) == (387_882, 2_932_586)
     assert (flops.min(), flops.max()) == (7_713_280, 105_660_928)
-
-
-def test_an_unknown_proxy_is_refused():
-    with pytest.raises(ValueError, match="unknown proxy 'luck' of nasbench-macro; known: parameters, flops"):
-        SPACE.proxy("luck", SPACE.sample(1))

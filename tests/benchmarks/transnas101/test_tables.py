@@ -142,12 +142,6 @@ def test_a_folder_stands_for_the_file_in_it(save):
     assert read_micro(path.parent).columns.keys() == read_micro(path).columns.keys()
 
 
-def test_a_missing_file(tmp_path):
-    for path in (tmp_path, tmp_path / "elsewhere.pth"):
-        with pytest.raises(FileNotFoundError):
-            read_micro(path)
-
-
 def with_value(group: str, name: str, value: object) -> dict[str, object]:
     """A database whose first micro cell has another value on the task class_scene."""
     content = database(MICRO, MACRO)

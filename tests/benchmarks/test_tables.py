@@ -18,14 +18,17 @@ from archflow.benchmarks.darts.space import DARTS
 from archflow.benchmarks.nasbench101.space import NASBench101
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.nasbench_nlp.space import NASBenchNLP
-from archflow.benchmarks.table import OFFICIAL, Table, add, keep, require_distinct, table, tables
+from archflow.benchmarks.registry import SPACES
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import SOURCES, add, keep, official_files, remove, table, tables
 from archflow.support.files import cache_folder, load_tensors, save_tensors
 from tests.benchmarks.nasbench_nlp.test_space import RNN
 from tests.benchmarks.official import WRITERS
 
 SPACE = NASBench201()
 ARCHS = SPACE.sample(6, seed=0)
-PACKAGED = ["nasbench201/analog", "nasbench-graph", "nasbench-graph/proteins", "nasbench201/proxies"]
+PACKAGED = ["nasbench201/analog", "nasbench201/proxies", "nasbench-graph", "nasbench-graph/proteins"]
+OFFICIAL = [name for name in SOURCES if official_files(name)]
 MINE = Table("mine", SPACE, ARCHS, {"accuracy": np.arange(6) / 7, "time": np.full(6, np.nan)}, "accuracy", ("note",))
 
 
@@ -54,7 +57,7 @@ def test_a_table_of_every_space_comes_back(cache, name):
     kept = Table("a/b", space, archs, {"x": np.array([0.1, np.nan, -3.0])}, "x", ("note", "date"))
     assert_equal(keep(kept), kept)
     assert_equal(table("a/b"), kept)
-    assert tables(name)[-1 - sum(official.space == name for official in OFFICIAL.values())] == "a/b"
+    assert tables(name)[-1 - sum(SOURCES[official].space == name for official in OFFICIAL)] == "a/b"
 
 
 ODD_NUMBERS = [np.nan, -0.0, np.inf, -np.inf, 5e-324, 1.7976931348623157e308]
@@ -149,8 +152,7 @@ def test_a_space_that_nobody_knows_is_not_kept(cache, monkeypatch):
     with pytest.raises(ValueError, match=r"^unknown space 'other'; known spaces: darts, "):
         keep(kept)
     assert files(cache) == {}
-    known = archflow.space.__globals__["_SPACES"]
-    monkeypatch.setitem(known, "other", Other)
+    monkeypatch.setitem(SPACES, "other", Other)
     keep(kept)
     assert_equal(table("mine"), kept)
     assert "mine" in tables("other")
@@ -227,6 +229,24 @@ def test_an_official_table_that_was_not_added(cache, name):
         table(name)
 
 
+def test_a_table_that_was_added_is_removed(cache):
+    for name in ("mine", "a/b", "nasbench201/hw"):
+        keep(replace(MINE, name=name))
+    (cache / "tables" / "mine.archflow").write_bytes(b"damaged")
+    for name in ("mine", "nasbench201/hw"):
+        remove(name)
+    assert [*files(cache)] == ["tables/a/b.archflow"]
+    assert tables() == [*PACKAGED, "a/b", *OFFICIAL]
+    (cache / "secret.archflow").write_text("not a table")
+    for name in ("mine", "nope", "", "../secret", "nasbench201/hw", "nasbench201/analog", "a"):
+        with pytest.raises(ValueError, match=f"^no table '{re.escape(name)}' was added; added tables: a/b$"):
+            remove(name)
+    remove("a/b")
+    with pytest.raises(ValueError, match=r"added tables: none$"):
+        remove("a/b")
+    assert [*files(cache)] == ["secret.archflow"]
+
+
 # One network, one row
 
 
@@ -261,17 +281,17 @@ def test_two_rows_of_one_network_are_named(cache, space, strings, first, second)
     again = re.escape(space.format(twice.archs)[second - 1])
     message = f"^mine: architecture {second} is the same network as architecture {first}: {again}$"
     with pytest.raises(ValueError, match=message):
-        require_distinct(twice)
+        twice.require_distinct()
     with pytest.raises(ValueError, match=message):
         keep(twice)
     assert files(cache) == before
-    require_distinct(replace(twice, archs=twice.archs[: second - 1]))
+    replace(twice, archs=twice.archs[: second - 1]).require_distinct()
 
 
 def test_the_first_row_that_repeats_is_named_and_the_first_that_it_repeats():
     order = [4, 3, 5, 3, 4, 3]
     with pytest.raises(ValueError, match=r"^mine: architecture 4 is the same network as architecture 2: "):
-        require_distinct(replace(MINE, archs=ARCHS[order]))
+        replace(MINE, archs=ARCHS[order]).require_distinct()
 
 
 def test_the_swapped_edges_are_another_string():
@@ -390,7 +410,8 @@ def test_a_full_disk_leaves_the_previous_table(cache, request):
 def test_a_cache_folder_that_cannot_be_written(monkeypatch, unprivileged):
     """Which is found out before a large file is read."""
     read = []
-    monkeypatch.setattr(archflow.benchmarks.table, "_function", lambda reader: read.append)
+    for name in ("nasbench-macro", "nasbench-nlp"):
+        monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], read=read.append))
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
         monkeypatch.setenv("ARCHFLOW_CACHE", str(cache))
@@ -428,23 +449,16 @@ def test_a_cache_folder_that_is_a_file(tmp_path, monkeypatch):
 # Official files
 
 
-def test_there_is_a_file_of_every_official_table():
-    assert list(WRITERS) == list(OFFICIAL)
-
-
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_an_official_file_is_added_once(cache, tmp_path, name):
     path = WRITERS[name](tmp_path)
     said = []
     found = add(name, str(path), lambda *step: said.append(step))
-    assert found.name == name
-    assert found.space.name == OFFICIAL[name].space
-    assert found.default in ("", *found.columns)
     assert said
     if path.is_file():
         path.unlink()
     assert_equal(table(name), found)
-    assert name in tables(OFFICIAL[name].space)
+    assert name in tables(SOURCES[name].space)
 
 
 def test_adding_again_replaces_and_a_failure_does_not(cache, tmp_path):
@@ -474,7 +488,7 @@ def test_what_cannot_be_added(cache, tmp_path):
 
 def test_a_reader_that_gives_one_network_twice_is_not_trusted(cache, tmp_path, monkeypatch):
     twice = replace(MINE, archs=ARCHS[[0, 1] * 3])
-    monkeypatch.setattr(archflow.benchmarks.table, "_function", lambda reader: lambda path, progress: twice)
+    monkeypatch.setitem(SOURCES, "nasbench201/hw", replace(SOURCES["nasbench201/hw"], read=lambda *_: twice))
     with pytest.raises(ValueError, match=r"^nasbench201/hw: architecture 3 is the same network as architecture 1: "):
         add("nasbench201/hw", tmp_path)
     assert files(cache) == {}
