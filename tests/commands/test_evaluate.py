@@ -19,7 +19,8 @@ def test_it_writes_every_run_and_prints_a_table(here, call):
         assert text in outcome.out
     found = read(Path("studies"))
     assert [line["pretext"] for line in found] == ["none", "none", "fgp", "fgp"]
-    assert [line for line in outcome.lines if not re.match(r"(pre-training|fine-tuning|runs): [\d,]+/[\d,]+ ", line)] == []
+    phase = r"(pre-training|fine-tuning|runs): [\d,]+/[\d,]+ "
+    assert [line for line in outcome.lines if not re.match(phase, line)] == []
     assert outcome.lines[-1].startswith("runs: 4/4 ")
     again = call(*words("evaluate", "--splits 2 --json")).json
     assert again["lines"] == read(Path("studies")) == found
