@@ -241,7 +241,7 @@ class FGPObjective(Objective):
             size = 4 * len(archs) * sum(draw.r.numel() for draw in task.draws)
             if size > _MOST_BYTES:
                 raise ValueError(
-                    f"the surrogates would take {size / 2**30:.0f} GiB of memory; ask for fewer draws or smaller k"
+                    f"the surrogates would take {size / 2**30:.0f} GiB of memory; ask for fewer draws or a smaller k"
                 )
             each = [flow_surrogate(archs, draw, task.alpha, task.passes, task.rounds).float() for draw in task.draws]
             surrogate = torch.cat(each, 1)

@@ -25,7 +25,7 @@ STEPS = 4
 
 VARIANTS = {
     "fgp": FGP(DRAW, PROXY, lambda1=0.5),
-    "fgp, several draws and rounds": FGP([DRAW, FlowDraw.sample(7, seed=1)], PROXIES, rounds=2, alpha=0.3),
+    "fgp, several draws and rounds": FGP([DRAW, FlowDraw.sample(7, seed=1)], PROXIES, lambda1=0.5, rounds=2, alpha=0.3),
     "fgp, forward alone": FGP(DRAW, passes="forward"),
     "fgp, backward alone": FGP(DRAW, passes="backward"),
     "zero-cost": ZeroCost(PROXY),
