@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= $(shell nproc)
 demo: $(VENV)/demo-is-installed
 	$(BIN)/archflow demo
 
-test: lint types browser
+test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(shell nproc) --dist loadfile
 
 lint: $(VENV)/dev-is-installed
@@ -20,7 +20,7 @@ lint: $(VENV)/dev-is-installed
 types: $(VENV)/dev-is-installed
 	$(BIN)/mypy
 
-# The report is tested in a real browser where one can be had.
+# A real browser for the tests of the report, which are skipped without one. CI calls this before `make test`.
 browser:
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -33,7 +33,7 @@ bench: $(VENV)/dev-is-installed
 
 # Long runs of what the tests try briefly.
 fuzz: $(VENV)/dev-is-installed
-	$(BIN)/python tests/fuzz_unpickle.py --cases 100000
+	$(BIN)/python tests/support/fuzz_unpickle.py --cases 100000
 
 $(VENV)/demo-is-installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

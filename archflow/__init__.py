@@ -1,47 +1,28 @@
-"""archflow: rank a whole search space of neural architectures from a few dozen training runs."""
+"""archflow: rank a whole search space of neural architectures from a few dozen training runs.
 
-from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.networks import network
-from archflow.benchmarks.registry import register_space, space, spaces
-from archflow.benchmarks.table import table
-from archflow.encoding.registry import encoder, encoders, register_encoder
-from archflow.flow import FlowDraw, flow_surrogate
-from archflow.pretraining.arch2vec import Arch2Vec
-from archflow.pretraining.fgp import FGP
-from archflow.pretraining.gmae import GMAE
-from archflow.pretraining.graphcl import GraphCL
-from archflow.pretraining.loop import pretrain
-from archflow.pretraining.registry import register_task, tasks
-from archflow.pretraining.zero_cost import ZeroCost
-from archflow.ranking import metrics
-from archflow.ranking.ranker import Ranker
-from archflow.studies.reproduce import reproduce
-from archflow.zero_cost.bulk import proxies
+The names of :mod:`archflow.face` are found here, and imported when the first of them is used.
+"""
+
+TYPE_CHECKING = False  # that of typing, which takes longer to import than all that stands here
+if TYPE_CHECKING:
+    from archflow.face import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "FGP",
-    "GMAE",
-    "Arch2Vec",
-    "ArchBatch",
-    "FlowDraw",
-    "GraphCL",
-    "Ranker",
-    "ZeroCost",
-    "encoder",
-    "encoders",
-    "flow_surrogate",
-    "metrics",
-    "network",
-    "pretrain",
-    "proxies",
-    "register_encoder",
-    "register_space",
-    "register_task",
-    "reproduce",
-    "space",
-    "spaces",
-    "table",
-    "tasks",
-]
+if not TYPE_CHECKING:  # a checker that saw this would take every misspelt name for a known one
+
+    def __getattr__(name):
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(f"module 'archflow' has no attribute '{name}'")
+        import archflow.face
+
+        if name not in globals():  # as a room is, once it is imported
+            if not hasattr(archflow.face, name):
+                raise AttributeError(f"module 'archflow' has no attribute '{name}'")
+            globals()[name] = getattr(archflow.face, name)
+        return globals()[name]
+
+    def __dir__():
+        import archflow.face
+
+        return sorted({*globals(), *archflow.face.__all__})

@@ -1,5 +1,6 @@
 """``python -m archflow`` is the command ``archflow``."""
 
-from archflow.commands.cli import main
+from archflow.commands.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -22,10 +22,13 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
-from torch.nn.functional import embedding_bag, pad
+from torch.nn.functional import pad
 
-from archflow.archs.batch import ArchBatch, Neighbours
+from archflow.archs.batch import ArchBatch
+from archflow.archs.ragged import Ragged
+from archflow.support.settings import short
 
 Passes = Literal["both", "forward", "backward"]
 """Which of the two passes of a flow surrogate are made."""
@@ -42,6 +45,8 @@ class FlowDraw:
         r: what flows in, shape (k,).
         P: a row for each operation, shape (operations, k).
         W: the transformation, shape (2k, k); its upper half meets the operation, its lower half the message.
+        std: standard deviation with which :meth:`sample` drew P and W; None for other draws.
+        seed: of :meth:`sample`; None for other draws.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -50,6 +55,8 @@ class FlowDraw:
     r: Float[Tensor, " k"]
     P: Float[Tensor, "operations k"]
     W: Float[Tensor, "2k k"]
+    std: float | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         k = self.r.numel()
@@ -70,13 +77,17 @@ class FlowDraw:
         """
         if operations < 1 or k < 1 or not std > 0:
             raise ValueError(f"a flow draw needs operations ≥ 1, k ≥ 1 and std > 0, not {operations}, {k} and {std}")
+        if k > 4096:
+            raise ValueError(f"k is at most 4,096, not {k:,}; a draw has 2k² numbers")
         rng = np.random.default_rng(seed)
         draws = rng.random(k), rng.normal(0, std, (operations, k)), rng.normal(0, std, (2 * k, k))
-        return cls(*(torch.from_numpy(draw).to(dtype) for draw in draws))
+        r, P, W = (torch.from_numpy(draw).to(dtype) for draw in draws)
+        return cls(r, P, W, std, seed)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> FlowDraw:
         """The same draw on another device or in another precision."""
-        return FlowDraw(*(tensor.to(device=device, dtype=dtype) for tensor in (self.r, self.P, self.W)))
+        r, P, W = (tensor.to(device=device, dtype=dtype) for tensor in (self.r, self.P, self.W))
+        return FlowDraw(r, P, W, self.std, self.seed)
 
 
 def flow_surrogate(
@@ -97,7 +108,7 @@ def flow_surrogate(
 
     Raises:
         ValueError: the draw has not one row in P for each operation, α is not between 0 and 1, the passes are unknown,
-            or there are no rounds, or several of one pass, which ends where the next could not begin.
+            or the rounds are none or above 1,000, or several of one pass, which ends where the next could not begin.
     """
     if len(draw.P) != len(archs.vocabulary):
         raise ValueError(
@@ -106,9 +117,9 @@ def flow_surrogate(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
     if passes not in get_args(Passes):
-        raise ValueError(f"unknown passes '{passes}'; known: {', '.join(get_args(Passes))}")
-    if rounds < 1 or (rounds > 1 and passes != "both"):
-        raise ValueError(f"rounds must be 1, or above 1 with both passes, not {rounds} with passes '{passes}'")
+        raise ValueError(f"unknown passes {short(passes)}; known: {', '.join(get_args(Passes))}")
+    if not 1 <= rounds <= 1000 or (rounds > 1 and passes != "both"):
+        raise ValueError(f"rounds must be 1, or up to 1,000 with both passes, not {rounds} with passes '{passes}'")
     if len(archs) > _AT_ONCE:
         parts = (archs[start : start + _AT_ONCE] for start in range(0, len(archs), _AT_ONCE))
         return torch.cat([flow_surrogate(part, draw, alpha, passes, rounds) for part in parts])
@@ -121,11 +132,10 @@ def flow_surrogate(
     sweep = archs.sweep
     operations = torch.from_numpy(archs.operations[sweep.nodes].astype(np.int64)).to(device)
     from_operation = of_operation.index_select(0, operations)
-    predecessors, successors = _Lists(sweep.predecessors, device), _Lists(sweep.successors, device)
     flow = torch.empty_like(from_operation)
 
-    def pass_on(rows: slice, lists: _Lists) -> None:
-        message = lists.sums(flow, rows)
+    def pass_on(rows: slice, senders: Ragged[ndarray]) -> None:
+        message = senders.part(rows).to(device).sum(flow)
         transformed = torch.addmm(from_operation[rows], message, W).relu_()
         torch.add(transformed, message, alpha=alpha, out=flow[rows])
 
@@ -134,33 +144,18 @@ def flow_surrogate(
     for _ in range(rounds):
         if passes != "backward":
             for generation in sweep.generations[1:]:
-                pass_on(generation.rows, predecessors)
+                pass_on(generation.rows, sweep.predecessors)
         # From here on the rows of `flow` turn from f into b; those without successors stay.
         if passes != "forward":
             for generation in reversed(sweep.generations):
-                pass_on(generation.inner, successors)
-    ends = sweep.sources if passes != "forward" else _sinks(archs)
-    return _Lists(ends, device).sums(flow, slice(0, len(archs)))[:, :k].contiguous()
+                pass_on(generation.inner, sweep.successors)
+    ends = sweep.sources if passes != "forward" else sweep.sinks
+    return ends.to(device).sum(flow)[:, :k].contiguous()
 
 
-def _sinks(archs: ArchBatch) -> Neighbours:
-    """For each architecture the rows of the sweep that hold its nodes without successors."""
-    is_sink = np.diff(archs.successors.starts) == 0
-    row = np.empty(len(is_sink), np.int64)
-    row[archs.sweep.nodes] = np.arange(len(is_sink))
-    counts = np.add.reduceat(is_sink, archs.node_offsets[:-1], dtype=np.int64)
-    return Neighbours(row[is_sink], np.concatenate([[0], np.cumsum(counts)]))
-
-
-class _Lists:
-    """Lists of row numbers on a device, to sum those rows."""
-
-    def __init__(self, lists: Neighbours, device: torch.device) -> None:
-        self.starts = lists.starts
-        self.rows = torch.from_numpy(lists.nodes).to(device)
-        self.offsets = torch.from_numpy(lists.starts).to(device)
-
-    def sums(self, values: Float[Tensor, "rows k"], chosen: slice) -> Float[Tensor, "lists k"]:
-        """For each chosen list the sum of the rows of ``values`` that it names."""
-        start, stop = int(self.starts[chosen.start]), int(self.starts[chosen.stop])
-        return embedding_bag(self.rows[start:stop], values, self.offsets[chosen] - start, mode="sum")
+def standardised(columns: Float[Tensor, "archs k"]) -> Float[Tensor, "archs k"]:
+    """Each column to mean 0 and variance 1; a column that is constant up to rounding to 0."""
+    centred = columns.double() - columns.double().mean(0)
+    spread = centred.square().mean(0).sqrt()
+    constant = spread <= 1e-6 * columns.double().abs().amax(0)
+    return torch.where(constant, 0.0, centred / spread).to(columns.dtype)

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from archflow.studies.evaluate import versions
 from archflow.support.files import write_atomically
+from archflow.support.versions import versions
 from bench import encoder, flow, flowerformer, memory, proxies, spaces
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import archflow.support.files
-from archflow.commands.cli import main
+from archflow.commands.main import main
 from tests.forgetting import forgetting
 
 

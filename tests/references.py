@@ -7,7 +7,7 @@ import torch
 
 
 def flow_surrogate(graphs, vocabulary, r, P, W, alpha=0.5):
-    """METHOD's equations, word for word: one architecture, one generation, one node after the other."""
+    """Word for word the equations of arXiv:2510.18360, Section 4: one generation, one node after the other."""
     surrogates = []
     for names, edges in graphs:
         graph = nx.DiGraph()
@@ -41,3 +41,19 @@ def flow_surrogate(graphs, vocabulary, r, P, W, alpha=0.5):
 
         surrogates.append(sum(b[i] for i in graph if graph.in_degree(i) == 0))
     return torch.stack(surrogates)
+
+
+def neighbourhoods(graphs, hops, directed=False):
+    """For 0, 1, …, hops and each node all that lies within so many edges, written out and given a short name."""
+    short, levels = {}, [[name for names, _ in graphs for name in names]]
+    for _ in range(hops):
+        level, seen = [], iter(levels[-1])
+        for names, edges in graphs:
+            own = [next(seen) for _ in names]
+            for node in range(len(names)):
+                before = sorted(own[a] for a, b in edges if b == node)
+                after = sorted(own[b] for a, b in edges if a == node)
+                text = f"{own[node]} {before} {after}" if directed else f"{own[node]} {sorted(before + after)}"
+                level.append(short.setdefault(text, f"#{len(short)}"))
+        levels.append(level)
+    return levels

@@ -2,74 +2,88 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import polars as pl
+import numpy as np
 import pytest
+
+import archflow
+from archflow.benchmarks.own_tables import read_table, write_table
+from tests.commands import run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 FILES = {code.split("\n")[0][2:]: code for code in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)}
+QUICK = ("--pretrain-epochs", 1, "--finetune-epochs", 3, "--seeds", 1, "--splits", 1)
 
 
 @pytest.fixture
-def archflow(tmp_path):
+def command(tmp_path):
     """Runs the command in a folder that holds the page's files; returns what it prints."""
     for name, code in FILES.items():
         (tmp_path / name).write_text(code)
 
-    def run(plugin, *arguments):
-        command = [sys.executable, "-m", "archflow", "--plugin", plugin, *map(str, arguments), "--json"]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
+    def command(plugin, *arguments):
+        outcome = run("--plugin", plugin, *arguments, "--json", cwd=tmp_path)
+        assert outcome.code == 0, outcome.err
+        return outcome.json
 
-    return run
+    return command
 
 
 @pytest.fixture
 def some_cells(tmp_path):
     """120 cells of NAS-Bench-201 with made-up accuracies."""
-    import archflow
-
     space = archflow.space("nasbench201")
     archs = space.sample(120)
-    accuracies = space.parameters(archs) % 1009
-    pl.DataFrame({"arch": space.format(archs), "accuracy": accuracies}).write_csv(tmp_path / "cells.csv")
+    write_table(tmp_path / "cells.csv", {"arch": space.format(archs), "accuracy": space.parameters(archs) % 1009})
     return "cells.csv"
 
 
-def test_the_page_shows_three_files():
-    assert sorted(FILES) == ["bag_of_operations.py", "chains.py", "count_edges.py"]
+def test_the_page_shows_a_file_of_each():
+    assert list(FILES) == ["bag_of_operations.py", "count_edges.py", "chains.py", "chain_results.py", "nearest.py"]
 
 
-def test_an_encoder(archflow, some_cells):
-    found = archflow(
-        "bag_of_operations.py",
-        *("evaluate", "--input", some_cells, "--column", "accuracy", "--labels", 20, "--encoder", "bag-of-operations"),
-        *("--epochs", 1, "--finetune-epochs", 3, "--seeds", 1, "--permutations", 1),
-    )
-    assert [run["method"] for run in found["runs"]] == ["none", "fgp"]
-    assert found["settings"]["encoder"] == "bag-of-operations"
+def test_an_encoder(command, some_cells):
+    own = ("--input", some_cells, "--label-column", "accuracy", "--labels", 20, "--encoder", "bag-of-operations")
+    found = command("bag_of_operations.py", "evaluate", *own, *QUICK)
+    assert [(line["encoder"], line["pretext"]) for line in found["lines"]] == [
+        ("bag-of-operations", "none"),
+        ("bag-of-operations", "fgp"),
+    ]
 
 
-def test_a_pretext_task(archflow, some_cells):
-    found = archflow(
-        "count_edges.py", "pretrain", "--input", some_cells, "--task", "count-edges", "--epochs", 2, "--hidden", 8
-    )
+def test_a_pretext_task(command, some_cells):
+    args = ("pretrain", "--input", some_cells, "--task", "count-edges", "--pretrain-epochs", 2, "--hidden", 8)
+    found = command("count_edges.py", *args)
     assert found["settings"]["task"] == "count-edges"
+    assert found["settings"]["weight"] == 1.0
     assert list(found["losses"]) == ["edges"]
 
 
-def test_a_space(archflow, tmp_path):
-    assert archflow("chains.py", "spaces", "chains", "--out", "chains.csv")["architectures"] == 81
-    assert archflow("chains.py", "pretrain", "--space", "chains", "--epochs", 2, "--hidden", 8)["losses"]
-    chains = pl.read_csv(tmp_path / "chains.csv")
-    trained = chains[::5].with_columns(accuracy=pl.col("arch").str.count_matches("C"))
-    trained.write_csv(tmp_path / "trained.csv")
-    archflow("chains.py", "finetune", "--pretrained", "encoder.archflow", "--input", "trained.csv", "--epochs", 40)
-    best = archflow("chains.py", "rank", "ranker.archflow")["best"]
-    assert best[0]["arch"].count("C") >= 3
+def test_a_space(command, tmp_path):
+    assert command("chains.py", "spaces", "chains", "--out", "chains.csv")["architectures"] == 81
+    args = ("pretrain", "--space", "chains", "--pretrain-epochs", 2, "--hidden", 8)
+    assert command("chains.py", *args)["losses"]
+    strings = [line.split('"')[1] for line in (tmp_path / "chains.csv").read_text().splitlines()[1:]][::5]
+    write_table(tmp_path / "trained.csv", {"arch": strings, "accuracy": [each.count("conv") for each in strings]})
+    args = ("finetune", "--pretrained", "encoder.archflow", "--input", "trained.csv", "--finetune-epochs", 40)
+    command("chains.py", *args)
+    best = command("chains.py", "rank", "ranker.archflow")["best"]
+    assert best[0]["arch"].count("conv") >= 3
+
+
+def test_a_table(command):
+    names = [row["table"] for row in command("chain_results.py", "tables")["tables"]]
+    assert "chains/made-up" in names
+    args = ("evaluate", "--table", "chains/made-up", "--labels", 10, "--pool", 35, "--hidden", 8, *QUICK)
+    found = command("chain_results.py", *args)
+    assert found["table"] == "chains/made-up"
+    assert {line["space"] for line in found["lines"]} == {"chains"}
+
+
+def test_a_head(command, some_cells, tmp_path):
+    assert command("nearest.py", "finetune", "--head", "nearest", "--input", some_cells)["labels"] == 120
+    assert command("nearest.py", "rank", "ranker.archflow", "--input", some_cells, "--out", "ranking.csv")
+    scores = read_table(tmp_path / "ranking.csv", archflow.space("nasbench201"))["score"]
+    assert len(np.unique(scores)) > 10

@@ -1,3 +1,4 @@
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,7 @@ from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.flow import FlowDraw, flow_surrogate
 from tests import references
-from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs, renumber
+from tests.strategies import VOCABULARY, as_networkx, lists_of_graphs, random_graphs, renumber
 
 DRAWS = st.builds(
     FlowDraw.sample,
@@ -205,6 +206,11 @@ def test_a_draw_needs_positive_sizes(wrong):
         FlowDraw.sample(**{"operations": 7, **wrong})
 
 
+def test_a_draw_that_no_memory_holds():
+    with pytest.raises(ValueError, match="k is at most 4,096, not 1,000,000,000"):
+        FlowDraw.sample(7, k=10**9)
+
+
 def test_a_draw_for_another_vocabulary():
     with pytest.raises(ValueError, match="the draw has 6 operations, the architectures' vocabulary 5"):
         flow_surrogate(batch_of([(["input"], [])]), FlowDraw.sample(6))
@@ -214,6 +220,96 @@ def test_a_draw_for_another_vocabulary():
 def test_alpha_outside_its_range(alpha):
     with pytest.raises(ValueError, match="alpha must be between 0 and 1"):
         flow_surrogate(batch_of([(["input"], [])]), FlowDraw.sample(5), alpha)
+
+
+# One pass alone, and several rounds
+
+
+def variant_reference(graphs, draw, alpha, passes="both", rounds=1):
+    """Node after node, from the equations at the head of archflow/flow.py."""
+    r, P, W = draw.r, draw.P, draw.W
+
+    def rule(operation, message):
+        return alpha * message + (1 - alpha) * torch.relu(torch.cat([P[VOCABULARY.index(operation)], message]) @ W)
+
+    surrogates = []
+    for graph in map(as_networkx, graphs):
+        order = list(nx.topological_sort(graph))
+        first = [node for node in graph if not graph.in_degree(node)]
+        last = [node for node in graph if not graph.out_degree(node)]
+        flows_in = dict.fromkeys(first, r)
+        for _ in range(rounds):
+            f = dict(flows_in)
+            if passes != "backward":
+                for node in order:
+                    if node not in first:
+                        f[node] = rule(graph.nodes[node]["operation"], sum(f[j] for j in graph.predecessors(node)))
+            b = dict.fromkeys(last, r) if passes == "backward" else {node: f[node] for node in last}
+            if passes != "forward":
+                for node in reversed(order):
+                    if node not in last:
+                        b[node] = rule(graph.nodes[node]["operation"], sum(b[j] for j in graph.successors(node)))
+                flows_in = {node: b[node] for node in first}
+        surrogates.append(sum(f[node] for node in last) if passes == "forward" else sum(b[node] for node in first))
+    return torch.stack(surrogates)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lists_of_graphs(max_size=4, max_nodes=15),
+    DRAWS,
+    ALPHAS,
+    st.sampled_from([("both", 1), ("both", 2), ("both", 3), ("forward", 1), ("backward", 1)]),
+)
+def test_variants_are_equal_to_the_equations(graphs, draw, alpha, variant):
+    found = flow_surrogate(batch_of(graphs), draw, alpha, *variant)
+    assert_equal_to(found, variant_reference(graphs, draw, alpha, *variant), 1e-10)
+    if variant == ("both", 1):
+        expected = references.flow_surrogate(graphs, VOCABULARY, draw.r, draw.P, draw.W, alpha)
+        assert_equal_to(found, expected, 1e-10)
+        assert torch.equal(found, flow_surrogate(batch_of(graphs), draw, alpha))
+
+
+@settings(deadline=None, max_examples=25)
+@given(lists_of_graphs(max_size=4, max_nodes=15), DRAWS, ALPHAS)
+def test_backward_is_forward_along_edges_turned_round(graphs, draw, alpha):
+    turned = [(names, [(target, source) for source, target in edges]) for names, edges in graphs]
+    backward = flow_surrogate(batch_of(graphs), draw, alpha, "backward")
+    assert_equal_to(backward, flow_surrogate(batch_of(turned), draw, alpha, "forward"), 1e-11)
+
+
+def test_variants_by_hand():
+    draw = FlowDraw(r=torch.tensor([1.0]), P=torch.tensor([[0.0], [3.0]]), W=torch.tensor([[1.0], [-1.0]]))
+    archs = ArchBatch.from_graphs([(["input", "op"], [(0, 1)])], ["input", "op"])
+    # op: 0.5 · 1 + 0.5 · ReLU(3 − 1) = 1.5; input, backward alone: 0.5 · 1 + 0.5 · ReLU(0 − 1) = 0.5
+    assert flow_surrogate(archs, draw, passes="forward").tolist() == [[1.5]]
+    assert flow_surrogate(archs, draw, passes="backward").tolist() == [[0.5]]
+    # The first round ends in 0.75; op: 0.375 + 0.5 · ReLU(3 − 0.75) = 1.5; input again: 0.75
+    assert flow_surrogate(archs, draw, rounds=2).tolist() == [[0.75]]
+
+
+def test_variants_of_very_many_architectures(monkeypatch):
+    monkeypatch.setattr("archflow.flow._AT_ONCE", 7)
+    archs, draw = NASBench201().sample(50, seed=0), FlowDraw.sample(7)
+    for variant in (("forward", 1), ("backward", 1), ("both", 2)):
+        parts = torch.cat([flow_surrogate(archs[[index]], draw, 0.5, *variant) for index in range(len(archs))])
+        torch.testing.assert_close(flow_surrogate(archs, draw, 0.5, *variant), parts)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"passes": "sideways"}, "unknown passes 'sideways'; known: both, forward, backward"),
+        ({"rounds": 0}, "rounds must be 1, or up to 1,000 with both passes, not 0 with passes 'both'"),
+        ({"rounds": 10**9}, "rounds must be 1, or up to 1,000 with both passes"),
+        ({"passes": "forward", "rounds": 2}, "not 2 with passes 'forward'"),
+        ({"passes": "backward", "rounds": 3}, "not 3 with passes 'backward'"),
+    ],
+    ids=str,
+)
+def test_passes_and_rounds_that_make_no_sense(wrong, reason):
+    with pytest.raises(ValueError, match=reason):
+        flow_surrogate(batch_of([(["input"], [])]), FlowDraw.sample(5), **wrong)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")

@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Integer, Shaped, UInt64
-from numba import njit
+from jaxtyping import Bool, Int, Integer, Shaped
 from numpy import ndarray
 
+from archflow.archs import convert
+from archflow.archs.checks import check_sizes, check_values, sorted_edges
+from archflow.archs.neighbourhoods import refined
+from archflow.archs.ragged import Ragged, offsets_of, owner, positions
+from archflow.archs.sweep import Sweep, generations, sources_of_nodes, sweep
+from archflow.support.digests import digest_arrays
 from archflow.support.files import load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -32,47 +37,6 @@ Graph = tuple[Sequence[str], Sequence[tuple[int, int]]]
 _ARRAYS = ("operations", "node_offsets", "edges", "edge_offsets")
 
 
-class Neighbours(NamedTuple):
-    """For each of many nodes a list of others, end to end.
-
-    Attributes:
-        nodes: the lists, one after the other; int64.
-        starts: the list of node ``i`` is ``nodes[starts[i]:starts[i + 1]]``; int64.
-    """
-
-    nodes: Int[ndarray, " edges"]
-    starts: Int[ndarray, " nodes+1"]
-
-    def of(self, chosen: Int[ndarray, " chosen"], names: Int[ndarray, " nodes"] | None = None) -> Neighbours:
-        """The lists of the chosen nodes only, in their order; with ``names``, those instead of the node numbers."""
-        return Neighbours(*_lists_of(self.nodes, self.starts, chosen, names))
-
-
-class Generation(NamedTuple):
-    """The rows that one generation takes in the order of a sweep; ``inner``, its first, are those with successors."""
-
-    rows: slice
-    inner: slice
-
-
-class Sweep(NamedTuple):
-    """A batch in the order in which information flows: its nodes sorted by generation.
-
-    Attributes:
-        nodes: the node (of the whole batch) in each row of the sweep; int64.
-        generations: the rows of each generation, from the first.
-        predecessors: for each row the rows that it reads from.
-        successors: for each row the rows that read from it.
-        sources: for each architecture the rows of its nodes without predecessors.
-    """
-
-    nodes: Int[ndarray, " nodes"]
-    generations: list[Generation]
-    predecessors: Neighbours
-    successors: Neighbours
-    sources: Neighbours
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class ArchBatch:
     """A batch of architectures, validated on construction.
@@ -83,13 +47,14 @@ class ArchBatch:
         edges: source and target of every edge, as node numbers *within* their architecture (from 0); kept in the order
             of their targets, then sources.
         edge_offsets: architecture ``i`` owns the edges ``edge_offsets[i]:edge_offsets[i + 1]``; int64.
-        vocabulary: the names of the operations. Those that begin with "input" are inputs of the network.
+        vocabulary: the names of the operations.
 
-    Operations and edges are kept in the smallest unsigned integer type that holds them.
+    The inputs of an architecture are its nodes without predecessors, whatever they are called. Operations and edges are
+    kept in the smallest unsigned integer type that holds them.
 
     Raises:
-        ValueError: an architecture is no DAG, lacks an input node, has an operation outside the vocabulary or an edge
-            to a missing node, or the batch is empty; the message names the architecture's index.
+        ValueError: an architecture is no DAG, has an operation outside the vocabulary or an edge to a missing node, or
+            the batch is empty; the message names the architecture's index.
     """
 
     operations: Integer[ndarray, " nodes"]
@@ -108,15 +73,15 @@ class ArchBatch:
         operations, edges = np.asarray(self.operations), np.asarray(self.edges)
         operations = operations if operations.size else np.zeros(0, np.uint8)
         edges = edges if edges.size else np.zeros((2, 0), np.uint8)
-        _check_sizes(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
-        _check_values(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
+        check_sizes(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
+        check_values(operations, self.node_offsets, edges, self.edge_offsets, self.vocabulary)
         set_(self, "operations", operations.astype(np.min_scalar_type(len(self.vocabulary) - 1)))
         set_(self, "edges", edges.astype(np.min_scalar_type(int(edges.max(initial=0)))))
-        set_(self, "edges", self.edges[:, _sorted_edges(self)])
-        self._node_columns["generation"] = _generations(self)
-        # The neighbour lists take six times the room of the batch; they come back when they are asked for.
+        set_(self, "edges", self.edges[:, sorted_edges(self.node_offsets, self.edges, self.edge_offsets)])
+        self._node_columns["generation"] = generations(self.predecessors, self.successors, self.node_offsets)
+        # The neighbour lists take six times the room of the batch; they are made again when they are asked for.
         self.__dict__.pop("predecessors")
-        self.__dict__.pop("successors", None)
+        self.__dict__.pop("successors")
 
     # Ways in
 
@@ -131,16 +96,16 @@ class ArchBatch:
         number = {name: index for index, name in enumerate(vocabulary)}
         names = list(chain.from_iterable(graph[0] for graph in graphs))
         operations = np.fromiter((number.get(name, -1) for name in names), np.int64, len(names))
-        node_offsets = _offsets([len(graph[0]) for graph in graphs])
+        node_offsets = offsets_of([len(graph[0]) for graph in graphs])
         if (operations < 0).any():
             node = int(np.argmax(operations < 0))
             raise ValueError(
-                f"architecture {_owner(node_offsets, node)}: operation '{names[node]}' is not in the vocabulary "
+                f"architecture {owner(node_offsets, node)}: operation '{names[node]}' is not in the vocabulary "
                 f"({', '.join(vocabulary)})"
             )
         ends = chain.from_iterable(chain.from_iterable(graph[1] for graph in graphs))
         edges = np.fromiter(ends, np.int64).reshape(-1, 2).T
-        return cls(operations, node_offsets, edges, _offsets([len(graph[1]) for graph in graphs]), tuple(vocabulary))
+        return cls(operations, node_offsets, edges, offsets_of([len(graph[1]) for graph in graphs]), tuple(vocabulary))
 
     @classmethod
     def from_skeleton(
@@ -170,31 +135,19 @@ class ArchBatch:
             operations.reshape(-1),
             np.arange(archs + 1) * nodes,
             np.stack([sources, targets]),
-            _offsets(adjacency.sum(axis=(1, 2))),
+            offsets_of(adjacency.sum(axis=(1, 2))),
             tuple(vocabulary),
         )
 
     @classmethod
     def from_networkx(cls, graphs: Iterable[networkx.DiGraph], vocabulary: Sequence[str]) -> ArchBatch:
         """From networkx graphs whose nodes carry an ``operation`` name; nodes are numbered in their order."""
-
-        def plain(graph: networkx.DiGraph) -> Graph:
-            number = {node: index for index, node in enumerate(graph.nodes)}
-            names = [graph.nodes[node]["operation"] for node in graph.nodes]
-            return names, [(number[source], number[target]) for source, target in graph.edges]
-
-        return cls.from_graphs(map(plain, graphs), vocabulary)
+        return cls.from_graphs(map(convert.from_networkx, graphs), vocabulary)
 
     @classmethod
     def from_pyg(cls, batch: torch_geometric.data.Batch, vocabulary: Sequence[str]) -> ArchBatch:
         """From a PyTorch Geometric batch: ``x`` (nodes,) operation numbers, ``edge_index`` (2, edges), ``ptr``."""
-        node_offsets = batch.ptr.cpu().numpy().astype(np.int64)
-        edge_index = batch.edge_index.cpu().numpy()
-        owner = np.searchsorted(node_offsets, edge_index[0], side="right") - 1
-        order = np.argsort(owner, kind="stable")
-        edge_offsets = np.searchsorted(owner[order], np.arange(len(node_offsets)))
-        local = edge_index[:, order] - node_offsets[owner[order]]
-        return cls(batch.x.cpu().numpy().reshape(-1), node_offsets, local, edge_offsets, tuple(vocabulary))
+        return cls(*convert.from_pyg(batch), tuple(vocabulary))
 
     @classmethod
     def concatenate(cls, batches: Sequence[ArchBatch]) -> ArchBatch:
@@ -209,9 +162,9 @@ class ArchBatch:
             raise ValueError("batches with different vocabularies cannot be concatenated")
         return cls._trusted(
             np.concatenate([batch.operations for batch in batches]),
-            _offsets(np.concatenate([np.diff(batch.node_offsets) for batch in batches])),
+            offsets_of(np.concatenate([np.diff(batch.node_offsets) for batch in batches])),
             np.concatenate([batch.edges for batch in batches], axis=1),
-            _offsets(np.concatenate([np.diff(batch.edge_offsets) for batch in batches])),
+            offsets_of(np.concatenate([np.diff(batch.edge_offsets) for batch in batches])),
             batches[0].vocabulary,
             {"generation": np.concatenate([batch.generations for batch in batches])},
         )
@@ -255,27 +208,11 @@ class ArchBatch:
 
     def to_networkx(self) -> list[networkx.DiGraph]:
         """One ``networkx.DiGraph`` an architecture; nodes carry the name of their ``operation``."""
-        import networkx
-
-        def convert(index: int) -> networkx.DiGraph:
-            names, edges = self.graph(index)
-            graph = networkx.DiGraph()
-            graph.add_nodes_from((node, {"operation": name}) for node, name in enumerate(names))
-            graph.add_edges_from(edges)
-            return graph
-
-        return [convert(index) for index in range(len(self))]
+        return [convert.to_networkx(*self.graph(index)) for index in range(len(self))]
 
     def to_pyg(self) -> torch_geometric.data.Batch:
         """A PyTorch Geometric ``Batch``: ``x`` (nodes,) int64 operation numbers, ``edge_index``, ``batch``, ``ptr``."""
-        from torch_geometric.data import Batch, Data
-
-        node_parts = np.split(self.operations.astype(np.int64), self.node_offsets[1:-1])
-        edge_parts = np.split(self.edges.astype(np.int64), self.edge_offsets[1:-1], axis=1)
-        graphs = zip(node_parts, edge_parts, strict=True)
-        return Batch.from_data_list(
-            [Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges.copy())) for x, edges in graphs]
-        )
+        return convert.to_pyg(self.operations, self.node_offsets, self.edges, self.edge_offsets)
 
     # What a batch knows
 
@@ -309,8 +246,8 @@ class ArchBatch:
             raise IndexError("architectures are chosen by a number, a slice, or a one-dimensional array or mask")
         if not len(chosen):
             raise ValueError("the selection is empty: a batch holds at least one architecture")
-        nodes, node_offsets = _ragged(self.node_offsets, chosen)
-        edges, edge_offsets = _ragged(self.edge_offsets, chosen)
+        nodes, node_offsets = positions(self.node_offsets, chosen)
+        edges, edge_offsets = positions(self.edge_offsets, chosen)
         columns = {name: column[nodes] for name, column in self._node_columns.items()}
         return self._trusted(
             self.operations[nodes], node_offsets, self.edges[:, edges], edge_offsets, self.vocabulary, columns
@@ -323,7 +260,7 @@ class ArchBatch:
 
     @property
     def generations(self) -> Integer[ndarray, " nodes"]:
-        """Length of the longest path to each node from a node without predecessors (METHOD: t − 1)."""
+        """Length of the longest path to each node from a node without predecessors."""
         return self._node_columns["generation"]
 
     @property
@@ -337,19 +274,19 @@ class ArchBatch:
         return self.edges + np.repeat(self.node_offsets[:-1], np.diff(self.edge_offsets))
 
     @cached_property
-    def predecessors(self) -> Neighbours:
+    def predecessors(self) -> Ragged[ndarray]:
         """The nodes that each node reads from, as node numbers of the whole batch."""
-        return Neighbours(*_predecessors(self.edges, self.edge_offsets, self.node_offsets))
+        return Ragged(*sources_of_nodes(self.edges, self.edge_offsets, self.node_offsets))
 
     @cached_property
-    def successors(self) -> Neighbours:
+    def successors(self) -> Ragged[ndarray]:
         """The nodes that read from each node, as node numbers of the whole batch."""
-        return Neighbours(*_reversed(*self.predecessors))
+        return self.predecessors.reversed()
 
     @cached_property
-    def neighbours(self) -> Neighbours:
+    def neighbours(self) -> Ragged[ndarray]:
         """Predecessors and successors of each node: the graph with edges in both directions."""
-        return Neighbours(*_merged(*self.predecessors, *self.successors))
+        return self.predecessors.followed_by(self.successors)
 
     def neighbourhoods(self, hops: int, directed: bool = False) -> list[Integer[ndarray, " nodes"]]:
         """For 0, 1, …, ``hops`` a class number for each node: equal where all that lies within so many edges is equal.
@@ -363,36 +300,18 @@ class ArchBatch:
         """
         names = [f"{'directed ' if directed else ''}hop{hop}" for hop in range(hops + 1)]
         if names[-1] not in self._node_columns:
-            sides = [(self.predecessors, 1), (self.successors, 3)] if directed else [(self.neighbours, 1)]
-            classes = self.operations
-            for hop, name in enumerate(names):
-                if hop:
-                    around = [_sums(scramble(classes, salt), *lists) for lists, salt in sides]
-                    classes, _ = numbered(sum(around, scramble(classes, 2)))
-                self._node_columns[name] = classes.astype(np.min_scalar_type(int(classes.max())))
+            around = [self.predecessors, self.successors] if directed else [self.neighbours]
+            self._node_columns.update(zip(names, refined(self.operations, around, hops), strict=True))
         return [self._node_columns[name] for name in names]
 
     @cached_property
     def sweep(self) -> Sweep:
         """The nodes in order of generation, with their neighbours in that numbering."""
-        is_source, is_sink = (np.diff(lists.starts) == 0 for lists in (self.predecessors, self.successors))
-        key = 2 * self.generations.astype(np.promote_types(self.generations.dtype, np.uint16)) + is_sink
-        # The last generation has no inner nodes, so the keys run up to an odd number and the bounds pair up.
-        nodes, row, bounds = _sorted_by(key, int(key.max()) + 1)
-        generations = [
-            Generation(slice(start, stop), slice(start, middle))
-            for start, middle, stop in zip(
-                *(part.tolist() for part in (bounds[:-1:2], bounds[1::2], bounds[2::2])), strict=True
-            )
-        ]
-        sources_of = np.add.reduceat(is_source, self.node_offsets[:-1], dtype=np.int64)
-        return Sweep(
-            nodes,
-            generations,
-            self.predecessors.of(nodes, row),
-            self.successors.of(nodes, row),
-            Neighbours(row[is_source], _offsets(sources_of)),
-        )
+        return sweep(self.generations, self.predecessors, self.successors, self.node_offsets)
+
+    def digest(self, *columns: ndarray) -> str:
+        """16 hex digits that tell these architectures, and columns that belong to them, from others."""
+        return digest_arrays((*(getattr(self, name) for name in _ARRAYS), *columns))
 
     def require_vocabulary(self, vocabulary: Sequence[str], whose: str) -> None:
         """Raise ValueError unless the batch has this vocabulary; ``whose`` names the other side in the message."""
@@ -418,213 +337,3 @@ class ArchBatch:
         for name, value in zip(cls.__dataclass_fields__, values, strict=True):
             object.__setattr__(batch, name, value)
         return batch
-
-
-def _offsets(counts: Sequence[int] | ndarray) -> Int[ndarray, " n+1"]:
-    return np.concatenate([[0], np.cumsum(np.asarray(counts, dtype=np.int64))])
-
-
-def _owner(offsets: ndarray, position: int) -> int:
-    return int(np.searchsorted(offsets, position, side="right")) - 1
-
-
-@njit(cache=True)
-def numbered(keys: ndarray) -> tuple[ndarray, ndarray]:
-    """Distinct numbers from 0 for the distinct keys, in the order of their first appearance, and where that is.
-
-    A hash table with linear probing: a third of the time of sorting.
-    """
-    bits = 1
-    while (1 << bits) < 2 * len(keys):
-        bits += 1
-    mask, shift = (1 << bits) - 1, np.uint64(64 - bits)
-    slots = np.full(1 << bits, -1, np.int64)
-    numbers, firsts, count = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64), 0
-    for position, key in enumerate(keys):
-        slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
-        while slots[slot] >= 0 and keys[slots[slot]] != key:
-            slot = (slot + 1) & mask
-        if slots[slot] < 0:
-            slots[slot] = position
-            numbers[position], firsts[count] = count, position
-            count += 1
-        else:
-            numbers[position] = numbers[slots[slot]]
-    return numbers, firsts[:count].copy()
-
-
-@njit(cache=True)
-def _ragged(offsets: ndarray, chosen: ndarray) -> tuple[ndarray, ndarray]:
-    """Positions of the items of the chosen rows, row after row, and the offsets of those rows."""
-    new = np.zeros(len(chosen) + 1, np.int64)
-    for number, row in enumerate(chosen):
-        new[number + 1] = new[number] + offsets[row + 1] - offsets[row]
-    positions = np.empty(new[-1], np.int64)
-    for number, row in enumerate(chosen):
-        for item in range(new[number + 1] - new[number]):
-            positions[new[number] + item] = offsets[row] + item
-    return positions, new
-
-
-@njit(cache=True)
-def _lists_of(nodes: ndarray, starts: ndarray, chosen: ndarray, names: ndarray | None) -> tuple[ndarray, ndarray]:
-    """The chosen lists end to end, by other names for their nodes if there are any, and where each begins."""
-    new = np.zeros(len(chosen) + 1, np.int64)
-    for number, row in enumerate(chosen):
-        new[number + 1] = new[number] + starts[row + 1] - starts[row]
-    found, position = np.empty(new[-1], np.int64), 0
-    for row in chosen:
-        for node in nodes[starts[row] : starts[row + 1]]:
-            found[position] = node if names is None else names[node]
-            position += 1
-    return found, new
-
-
-@njit(cache=True)
-def _merged(first: ndarray, first_starts: ndarray, second: ndarray, second_starts: ndarray) -> tuple[ndarray, ndarray]:
-    """For each node its first list, then its second."""
-    starts = first_starts + second_starts
-    nodes, position = np.empty(starts[-1], np.int64), 0
-    for number in range(len(starts) - 1):
-        for node in first[first_starts[number] : first_starts[number + 1]]:
-            nodes[position] = node
-            position += 1
-        for node in second[second_starts[number] : second_starts[number + 1]]:
-            nodes[position] = node
-            position += 1
-    return nodes, starts
-
-
-@njit(cache=True)
-def _sorted_by(keys: ndarray, count: int) -> tuple[ndarray, ndarray, ndarray]:
-    """A stable order by small keys, the place of each position in it, and where each key begins (counting sort)."""
-    bounds = np.zeros(count + 1, np.int64)
-    for key in keys:
-        bounds[key + 1] += 1
-    bounds = np.cumsum(bounds)
-    free, order, place = bounds.copy(), np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
-    for position, key in enumerate(keys):
-        place[position] = free[key]
-        order[free[key]] = position
-        free[key] += 1
-    return order, place, bounds
-
-
-@njit(cache=True)
-def _sums(values: ndarray, nodes: ndarray, starts: ndarray) -> ndarray:
-    """For each list the sum of the values of its nodes, modulo 2^64."""
-    sums = np.zeros(len(starts) - 1, values.dtype)
-    for number in range(len(sums)):
-        for node in nodes[starts[number] : starts[number + 1]]:
-            sums[number] += values[node]
-    return sums
-
-
-@njit(cache=True)
-def _predecessors(edges: ndarray, edge_offsets: ndarray, node_offsets: ndarray) -> tuple[ndarray, ndarray]:
-    """The lists of :attr:`ArchBatch.predecessors`, from edges that are sorted by target."""
-    nodes, starts = np.empty(edges.shape[1], np.int64), np.zeros(node_offsets[-1] + 1, np.int64)
-    for arch in range(len(node_offsets) - 1):
-        for edge in range(edge_offsets[arch], edge_offsets[arch + 1]):
-            nodes[edge] = node_offsets[arch] + edges[0, edge]
-            starts[node_offsets[arch] + edges[1, edge] + 1] += 1
-    return nodes, np.cumsum(starts)
-
-
-@njit(cache=True)
-def _reversed(nodes: ndarray, starts: ndarray) -> tuple[ndarray, ndarray]:
-    """For each node the lists that it is in, ascending."""
-    new = np.zeros(len(starts), np.int64)
-    for node in nodes:
-        new[node + 1] += 1
-    new = np.cumsum(new)
-    free, owners = new[:-1].copy(), np.empty(len(nodes), np.int64)
-    for owner in range(len(starts) - 1):
-        for node in nodes[starts[owner] : starts[owner + 1]]:
-            owners[free[node]] = owner
-            free[node] += 1
-    return owners, new
-
-
-def scramble(numbers: Integer[ndarray, " n"], salt: int) -> UInt64[ndarray, " n"]:
-    """A fixed random-looking 64-bit number for each small one (the finaliser of SplitMix64)."""
-    x = (numbers.astype(np.uint64) + np.uint64(salt << 60)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _check_sizes(
-    operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray, vocabulary: tuple[str, ...]
-) -> None:
-    if not all(np.issubdtype(array.dtype, np.integer) for array in (operations, edges)):
-        raise ValueError("operations and edges must be arrays of integers")
-    if operations.ndim != 1 or edges.ndim != 2 or edges.shape[0] != 2:
-        raise ValueError(f"operations have shape (nodes,), edges (2, edges), not {operations.shape} and {edges.shape}")
-    if len(set(vocabulary)) != len(vocabulary):
-        raise ValueError("the vocabulary names an operation twice")
-    if len(node_offsets) < 2:
-        raise ValueError("the batch is empty: it needs at least one architecture")
-    for offsets, size, what in ((node_offsets, len(operations), "node"), (edge_offsets, edges.shape[1], "edge")):
-        if len(offsets) != len(node_offsets) or offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) < 0).any():
-            raise ValueError(f"{what}_offsets must rise from 0 to the number of {what}s ({size}), one for each start")
-    if (np.diff(node_offsets) == 0).any():
-        raise ValueError(f"architecture {int(np.argmin(np.diff(node_offsets)))}: it has no nodes")
-
-
-def _check_values(
-    operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray, vocabulary: tuple[str, ...]
-) -> None:
-    unknown = (operations < 0) | (operations >= len(vocabulary))
-    if unknown.any():
-        node = int(np.argmax(unknown))
-        arch = _owner(node_offsets, node)
-        raise ValueError(
-            f"architecture {arch}: node {node - node_offsets[arch]} has operation {operations[node]}, "
-            f"but the vocabulary has {len(vocabulary)}"
-        )
-    sizes = np.repeat(np.diff(node_offsets), np.diff(edge_offsets))
-    missing = ((edges < 0) | (edges >= sizes)).any(axis=0)
-    if missing.any():
-        edge = int(np.argmax(missing))
-        raise ValueError(
-            f"architecture {_owner(edge_offsets, edge)}: edge {edges[0, edge]}→{edges[1, edge]} names a node that is "
-            f"missing (it has {sizes[edge]} nodes)"
-        )
-    is_input = np.array([name.startswith("input") for name in vocabulary])
-    inputs = np.add.reduceat(is_input[operations].astype(np.int64), node_offsets[:-1])
-    if not inputs.all():
-        raise ValueError(f"architecture {int(np.argmin(inputs))}: no node has an operation named 'input'")
-
-
-def _sorted_edges(batch: ArchBatch) -> Int[ndarray, " edges"]:
-    """The order of the edges by target, then source; refuses an edge that is given twice."""
-    span = int(np.diff(batch.node_offsets).max())
-    base = np.repeat(batch.node_offsets[:-1], np.diff(batch.edge_offsets))
-    keys = (base + batch.edges[1]) * span + batch.edges[0]
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    if (keys[1:] == keys[:-1]).any():
-        edge = int(order[np.argmax(keys[1:] == keys[:-1])])
-        source, target = batch.edges[:, edge]
-        raise ValueError(f"architecture {_owner(batch.edge_offsets, edge)}: edge {source}→{target} is given twice")
-    return order
-
-
-def _generations(batch: ArchBatch) -> Integer[ndarray, " nodes"]:
-    """Longest path to each node, all architectures at once: Kahn's sweep, one generation a step.
-
-    A node joins a generation when its last predecessor has; nodes that never join lie on or behind a cycle.
-    """
-    waiting = np.diff(batch.predecessors.starts)
-    generation = np.full(len(waiting), -1, dtype=np.int64)
-    frontier, step = np.flatnonzero(waiting == 0), 0
-    while len(frontier):
-        generation[frontier] = step
-        reached, hits = np.unique(batch.successors.of(frontier).nodes, return_counts=True)
-        waiting[reached] -= hits
-        frontier, step = reached[waiting[reached] == 0], step + 1
-    if (generation < 0).any():
-        arch = _owner(batch.node_offsets, int(np.argmin(generation)))
-        raise ValueError(f"architecture {arch}: its edges form a cycle, but an architecture is an acyclic graph")
-    return generation.astype(np.min_scalar_type(int(generation.max())))

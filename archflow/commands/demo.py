@@ -1,137 +1,49 @@
-"""The demonstration: FGP beside plain supervised learning on all of NAS-Bench-201, from 78 trained cells."""
+"""``archflow demo``: what archflow does, on a benchmark that needs no download."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
+import typer
 
-from archflow.benchmarks.table import table
-from archflow.flow import FlowDraw, flow_surrogate
-from archflow.ranking.ranker import Ranker
-from archflow.report.page import Report, write_report
-from archflow.studies.evaluate import (
-    default_pool,
-    figures,
-    new_encoder,
-    pretrain_task,
-    proxy_column,
-    split,
-    versions,
-)
-from archflow.support.files import require_writable
-from archflow.support.progress import Progress, silent
-
-FGP, PLAIN = "FGP", "no pre-training"
+from archflow.commands.options import Device, Json, Seed
+from archflow.commands.shared import given, require_output
 
 
 def demo(
-    out: str | Path = "demo",
-    *,
-    epochs: int = 100,
-    labels: float = 0.01,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Pre-train on all 15,625 cells without a label, fine-tune on 78, rank the rest; and the same without pre-training.
+    out: Annotated[Path, typer.Option(help="Folder for report.html.")] = Path("demo"),
+    pretrain_epochs: Annotated[int | None, typer.Option(help="Times through all cells; 100 by default.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """FGP beside plain supervised learning on all of NAS-Bench-201, from 78 trained cells."""
+    from rich.console import Console
+    from rich.table import Table
 
-    Args:
-        out: the folder for ``report.html``.
-        epochs: of pre-training; METHOD has 200, half of which takes under three minutes on two cores.
-        labels: share of the pool of 7,813 cells that is labelled.
-        seed: fixes everything random, the choice of the labelled cells too.
-        device: "cpu", "cuda", …, or "auto".
-        progress: told how far each phase is.
+    from archflow.commands.demonstration import demonstrate
+    from archflow.support.documents import strict_json
+    from archflow.support.progress import Display
 
-    Returns:
-        "rows", a dict a method with its figures and seconds; "best", the ten best cells that FGP found among those
-        without a label; "report", the page's path.
-
-    Raises:
-        ModuleNotFoundError: the package with the accuracies is not installed.
-    """
-    page = Path(out) / "report.html"
-    require_writable(page)
-    data = table("nasbench201/analog")
-    accuracy = data[data.default]
-    part = split(len(data), default_pool(data.space.name, len(data)), labels, permutation=seed)
-    validation = data.archs[part.validation], accuracy[part.validation]
-
-    scores: dict[str, Float[ndarray, " archs"]] = {}
-    rows: list[dict[str, Any]] = []
-    curves: dict[str, dict[str, Sequence[float]]] = {}
-    for method in (FGP, PLAIN):
-        begun = time.monotonic()
-        model = new_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
-        if method == FGP:
-            proxy, how = proxy_column(data, "measured/jacov"), {"epochs": epochs, "device": device}
-            outcome = pretrain_task("fgp", model, data.space, data.archs, proxy, seed, {}, progress=progress, **how)
-            curves["Pre-training loss"] = dict(outcome.losses)
-
-        def named(_: str, done: int, total: int, method: str = method) -> None:
-            progress(f"fine-tuning ({method})", done, total)
-
-        ranker = Ranker(model, seed=seed, device=device)
-        ranker.fit(data.archs[part.labelled], accuracy[part.labelled], validation, named)
-        scores[method] = ranker.predict(data.archs)
-        seconds = time.monotonic() - begun
-        rows.append({"method": method, **figures(accuracy[part.test], scores[method][part.test]), "seconds": seconds})
-        curves.setdefault("Fine-tuning loss", {})[method] = ranker.losses
-        curves.setdefault("Kendall's τ on the validation cells", {})[method] = ranker.validation_taus
-
-    held_out = np.ones(len(data), dtype=bool)
-    held_out[np.concatenate([part.labelled, part.validation])] = False
-    strings = data.space.format(data.archs)
-    best = best_found(accuracy, scores[FGP], held_out, strings)
-    k, std = data.space.flow_defaults
-    surrogate = flow_surrogate(data.archs, FlowDraw.sample(len(data.space.vocabulary), k, std, seed)).numpy()
-    shown = {
-        **{"table": data.name, "column": data.default, "labelled": len(part.labelled)},
-        **{"validation": len(part.validation), "test": len(part.test), "pre-training": outcome.settings},
-        **{"fine-tuning": ranker.settings, "versions": versions()},
-    }
-    write_report(
-        page,
-        Report(
-            title="FGP on NAS-Bench-201",
-            archs=data.archs,
-            strings=strings,
-            scores=scores,
-            accuracy=accuracy,
-            surrogate=surrogate,
-            curves=curves,
-            rows=[titled(row) for row in rows],
-            settings=shown,
-            held_out=held_out,
-        ),
-    )
-    return {"rows": rows, "best": best, "report": str(page)}
-
-
-def best_found(
-    accuracy: Float[ndarray, " archs"],
-    score: Float[ndarray, " archs"],
-    eligible: ndarray,
-    strings: list[str],
-    count: int = 10,
-) -> list[dict[str, Any]]:
-    """The architectures with the highest scores among the eligible, with their true ranks; equals share a rank."""
-    order = np.argsort(-score, kind="stable")
-    chosen = order[eligible[order]][:count]
-    ranks = 1 + (accuracy > accuracy[chosen, None]).sum(axis=1)
-    return [
-        {"arch": strings[index], "accuracy": float(accuracy[index]), "true_rank": int(rank)}
-        for index, rank in zip(chosen, ranks, strict=True)
-    ]
-
-
-def titled(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of results with the headings that people read."""
-    names = {"tau": "τ", "p_at_1": "P@1%", "p_at_5": "P@5%"}
-    return {names.get(name, name): value for name, value in row.items()}
+    require_output(out / "report.html")
+    with Display() as progress:
+        result = demonstrate(out, **given(pretrain_epochs=pretrain_epochs), seed=seed, device=device, progress=progress)
+    if as_json:
+        print(strict_json(result))
+        return
+    console = Console()
+    scores = Table(title="15,625 cells ranked from 78 trained ones")
+    for heading in ("pre-training", "τ ×100", "P@1% ×100", "P@5% ×100", "seconds"):
+        scores.add_column(heading, justify="left" if heading == "pre-training" else "right")
+    for row in result["rows"]:
+        hundredths = (f"{100 * row[score]:.1f}" for score in ("tau", "p_at_1", "p_at_5"))
+        scores.add_row(row["method"], *hundredths, f"{row['seconds']:.0f}")
+    console.print(scores)
+    best = Table(title="The ten best cells that FGP found among those without a label")
+    for heading in ("", "true rank", "accuracy", "cell"):
+        best.add_column(heading, justify="left" if heading == "cell" else "right", overflow="fold")
+    for number, cell in enumerate(result["best"], start=1):
+        best.add_row(str(number), f"{cell['true_rank']:,}", f"{cell['accuracy']:.2f}", cell["arch"])
+    console.print(best)
+    console.print(f"report: {result['report']}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,20 +14,65 @@ from torch import Tensor, nn
 from archflow.archs.batch import ArchBatch
 
 
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What an encoder can be asked for; an encoder that has more derives its own settings from these.
+
+    Attributes:
+        hidden: width of the values inside the encoder, and of its vectors.
+        layers: number of its layers.
+
+    Raises:
+        ValueError: one of them is no whole number, or below 1.
+    """
+
+    hidden: int = 128
+    layers: int = 3
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden", "layers")
+
+
+def require_positive(settings: Any, *names: str) -> None:
+    """Raise ValueError unless each of the named settings is a whole number from 1."""
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number ≥ 1, not {value!r}")
+
+
 class Encoder(nn.Module):
     """A network that turns each architecture of a batch into a vector; the parent of every encoder.
 
+    A subclass makes its parameters in an ``__init__`` with the same arguments, after calling this one.
+
     Attributes:
         name: what ``archflow.encoder`` calls it.
+        Settings: the class of its settings, a frozen dataclass with a default for each field.
         vocabulary: names of the operations of the space that it reads.
-        width: length d of its vectors.
-        settings: the keyword arguments that it was made with, JSON-able.
+        settings: what it was made with.
+        width: length d of its vectors, ``settings.hidden``.
+
+    Raises:
+        ValueError: the vocabulary is one string rather than a sequence of names.
     """
 
     name: ClassVar[str]
+    Settings: ClassVar[type[Any]] = EncoderSettings
     vocabulary: tuple[str, ...]
+    settings: Any
     width: int
-    settings: dict[str, Any]
+
+    def __init__(self, vocabulary: Sequence[str], settings: Any = None) -> None:
+        super().__init__()
+        if isinstance(vocabulary, str):
+            raise ValueError(
+                f"the vocabulary is the string '{vocabulary}', but must be a sequence of operation names, "
+                f"as archflow.space(…).vocabulary"
+            )
+        self.vocabulary = tuple(vocabulary)
+        self.settings = self.Settings() if settings is None else settings
+        self.width = self.settings.hidden
 
     def prepare(self, archs: ArchBatch) -> None:
         """Derive once, for all minibatches that will be sliced from ``archs``, what this encoder needs of them."""

@@ -5,6 +5,7 @@ What they see depends on how the nodes are numbered, unlike in encoders that pas
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
+from archflow.encoding.base import EncoderSettings, require_positive
+
+
+@dataclass(frozen=True)
+class DenseSettings(EncoderSettings):
+    """Of an encoder that reads the adjacency matrix.
+
+    Attributes:
+        nodes: the most nodes that an architecture may have.
+    """
+
+    nodes: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "nodes")
 
 
 class Dense(NamedTuple):

@@ -18,31 +18,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import NodeEncoder
-from archflow.encoding.sharing import shared_bags, with_self
+from archflow.encoding.base import EncoderSettings, NodeEncoder
+from archflow.encoding.sharing import shared_layers
 
 
 class DiGCN(NodeEncoder):
-    """The encoder ``digcn``.
-
-    Args:
-        vocabulary: names of the operations of the space.
-        hidden: width of the node values and of the encoding.
-        layers: number of graph convolutions.
-    """
+    """The encoder ``digcn``. Training mode and evaluation mode are the same."""
 
     name = "digcn"
 
-    def __init__(self, vocabulary: Sequence[str], hidden: int = 128, layers: int = 3) -> None:
-        super().__init__()
-        if hidden < 1 or layers < 1:
-            raise ValueError(f"digcn needs hidden ≥ 1 and layers ≥ 1, not {hidden} and {layers}")
-        self.vocabulary = tuple(vocabulary)
-        self.width = hidden
-        self.settings = {"hidden": hidden, "layers": layers}
-        widths = [len(self.vocabulary), *[hidden] * (layers - 1)]
-        self.down = nn.ModuleList(nn.Linear(width, hidden, bias=False) for width in widths)
-        self.up = nn.ModuleList(nn.Linear(width, hidden, bias=False) for width in widths)
+    def __init__(self, vocabulary: Sequence[str], settings: EncoderSettings | None = None) -> None:
+        super().__init__(vocabulary, settings)
+        widths = [len(self.vocabulary), *[self.width] * (self.settings.layers - 1)]
+        self.down = nn.ModuleList(nn.Linear(width, self.width, bias=False) for width in widths)
+        self.up = nn.ModuleList(nn.Linear(width, self.width, bias=False) for width in widths)
         for parameter in self.parameters():  # PyTorch's default would shrink the values threefold in each layer
             nn.init.xavier_uniform_(parameter)
 
@@ -51,17 +40,12 @@ class DiGCN(NodeEncoder):
         archs.neighbourhoods(len(self.up) - 1, directed=True)
 
     def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
-        """The value of every node; training mode and evaluation mode are the same.
-
-        Raises:
-            ValueError: the architectures have another vocabulary.
-        """
+        """See :class:`NodeEncoder`."""
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         x = torch.eye(len(self.vocabulary)).to(next(self.parameters()))
         classes = archs.neighbourhoods(len(self.up) - 1, directed=True)
-        plan = shared_bags(archs, classes, [with_self(archs.successors), with_self(archs.predecessors)], x.device)
-        for layer, down, up in zip(plan, self.down, self.up, strict=True):
+        heard = [archs.successors.with_self(), archs.predecessors.with_self()]
+        for layer, down, up in zip(shared_layers(archs, classes, heard, x.device), self.down, self.up, strict=True):
             after, before = layer.heard
-            heard = after.of(down(x).to(x.dtype), "mean").relu() + before.of(up(x).to(x.dtype), "mean").relu()
-            x = heard / 2
+            x = (after.mean(down(x).to(x.dtype)).relu() + before.mean(up(x).to(x.dtype)).relu()) / 2
         return x

@@ -20,28 +20,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import NodeEncoder
-from archflow.encoding.sharing import Bags, shared_bags, with_self
+from archflow.archs.ragged import Ragged
+from archflow.encoding.base import EncoderSettings, NodeEncoder
+from archflow.encoding.sharing import shared_layers
 
 
 class GIN(NodeEncoder):
-    """The encoder ``gin``.
-
-    Args:
-        vocabulary: names of the operations of the space.
-        hidden: width of the node values and of the encoding.
-        layers: number of graph convolutions.
-    """
+    """The encoder ``gin``. Training mode and evaluation mode are the same."""
 
     name = "gin"
 
-    def __init__(self, vocabulary: Sequence[str], hidden: int = 128, layers: int = 3) -> None:
-        super().__init__()
-        if hidden < 1 or layers < 1:
-            raise ValueError(f"gin needs hidden ≥ 1 and layers ≥ 1, not {hidden} and {layers}")
-        self.vocabulary = tuple(vocabulary)
-        self.width = hidden
-        self.settings = {"hidden": hidden, "layers": layers}
+    def __init__(self, vocabulary: Sequence[str], settings: EncoderSettings | None = None) -> None:
+        super().__init__(vocabulary, settings)
+        hidden, layers = self.settings.hidden, self.settings.layers
         widths = [len(self.vocabulary), *[hidden] * (layers - 1)]
         self.first = nn.ModuleList(nn.Linear(width, hidden) for width in widths)
         self.second = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
@@ -52,29 +43,21 @@ class GIN(NodeEncoder):
         archs.neighbourhoods(len(self.first) - 1)
 
     def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
-        """The value of every node; training mode and evaluation mode are the same.
-
-        Raises:
-            ValueError: the architectures have another vocabulary.
-        """
-        return self.join(torch.cat([x.index_select(0, members.rows) for x, members in self._layers(archs)], 1))
+        """See :class:`NodeEncoder`."""
+        return self.join(torch.cat([x.index_select(0, members.values) for x, members in self._layers(archs)], 1))
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
-        """The encoding of every architecture; training mode and evaluation mode are the same.
+        """See :class:`Encoder`."""
+        return self.join(torch.cat([members.mean(x) for x, members in self._layers(archs)], 1))
 
-        Raises:
-            ValueError: the architectures have another vocabulary.
-        """
-        return self.join(torch.cat([members.of(x, "mean") for x, members in self._layers(archs)], 1))
-
-    def _layers(self, archs: ArchBatch) -> Iterator[tuple[Float[Tensor, "rows hidden"], Bags]]:
+    def _layers(self, archs: ArchBatch) -> Iterator[tuple[Float[Tensor, "rows hidden"], Ragged[Tensor]]]:
         """For each layer the values of its rows, and which rows are the nodes of each architecture."""
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         x = torch.eye(len(self.vocabulary)).to(self.join.weight)
         classes = archs.neighbourhoods(len(self.first) - 1)
-        plan = shared_bags(archs, classes, [with_self(archs.neighbours)], x.device)
-        for layer, first, second in zip(plan, self.first, self.second, strict=True):
+        layers = shared_layers(archs, classes, [archs.neighbours.with_self()], x.device)
+        for layer, first, second in zip(layers, self.first, self.second, strict=True):
             assert isinstance(first, nn.Linear)
-            summed = layer.heard[0].of(F.linear(x, first.weight).to(x.dtype), "sum")
+            summed = layer.heard[0].sum(F.linear(x, first.weight).to(x.dtype))
             x = torch.relu(second(torch.relu(summed + first.bias))).to(x.dtype)
             yield x, layer.members

@@ -15,47 +15,37 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.encoding.dense import dense, require_room
+from archflow.encoding.dense import DenseSettings, dense, require_room
 
 
 class MLP(Encoder):
-    """The encoder ``mlp``.
-
-    Args:
-        vocabulary: names of the operations of the space.
-        hidden: width of the layers and of the encoding.
-        layers: number of linear maps, each with a rectifier behind it.
-        nodes: the most nodes that an architecture may have.
-    """
+    """The encoder ``mlp``: linear maps, each with a rectifier behind it. Training and evaluation mode are the same."""
 
     name = "mlp"
+    Settings = DenseSettings
 
-    def __init__(self, vocabulary: Sequence[str], hidden: int = 128, layers: int = 3, nodes: int = 32) -> None:
-        super().__init__()
-        if min(hidden, layers, nodes) < 1:
-            raise ValueError(f"mlp needs hidden, layers and nodes ≥ 1, not {hidden}, {layers} and {nodes}")
-        self.vocabulary = tuple(vocabulary)
-        self.width = hidden
-        self.settings = {"hidden": hidden, "layers": layers, "nodes": nodes}
-        self.first = nn.Linear(nodes * (len(self.vocabulary) + nodes), hidden)
-        self.rest = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers - 1))
+    def __init__(self, vocabulary: Sequence[str], settings: DenseSettings | None = None) -> None:
+        super().__init__(vocabulary, settings)
+        places = self.settings.nodes
+        self.first = nn.Linear(places * (len(self.vocabulary) + places), self.width)
+        self.rest = nn.ModuleList(nn.Linear(self.width, self.width) for _ in range(self.settings.layers - 1))
 
     def prepare(self, archs: ArchBatch) -> None:
         """Refuse architectures that are too large, by their number in the whole batch."""
-        require_room(archs, self.settings["nodes"], self.name)
+        require_room(archs, self.settings.nodes, self.name)
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
-        """The encoding of every architecture; training mode and evaluation mode are the same.
+        """See :class:`Encoder`.
 
         Raises:
             ValueError: the architectures have another vocabulary, or one has more nodes than the encoder was made for.
         """
         archs.require_vocabulary(self.vocabulary, "the encoder's")
-        require_room(archs, self.settings["nodes"], self.name)
+        require_room(archs, self.settings.nodes, self.name)
         cells = dense(archs, self.first.weight)
         inputs = torch.cat([cells.operations, cells.adjacency], 2)
         # Weights that only zeros would meet are left out.
-        weight = self.first.weight.unflatten(1, (self.settings["nodes"], -1))
+        weight = self.first.weight.unflatten(1, (self.settings.nodes, -1))
         weight = weight[:, : inputs.shape[1], : inputs.shape[2]]
         x = F.linear(inputs.flatten(1), weight.flatten(1), self.first.bias).relu()
         for linear in self.rest:

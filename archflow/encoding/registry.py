@@ -1,14 +1,13 @@
-"""Encoders: networks that turn architectures into vectors, all called alike.
+"""Encoders by name: networks that turn architectures into vectors, all called alike.
 
 ``archflow.encoder(name, vocabulary, **settings)`` makes one, ``archflow.encoders()`` lists the names. To add one, write
-an :class:`~archflow.encoding.base.Encoder` in a file here and name it in ``_ENCODERS``, or call
-:func:`register_encoder` from your code.
+an :class:`~archflow.encoding.base.Encoder` in a file here and name it in ``ENCODERS``, or register it from your code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -23,11 +22,21 @@ from archflow.encoding.gin import GIN
 from archflow.encoding.mlp import MLP
 from archflow.encoding.resgatedgcn import ResGatedGCN
 from archflow.encoding.transformer import Transformer
-from archflow.support.files import load_tensors, save_tensors
+from archflow.support.devices import seeded
 from archflow.support.registry import Registry
 
-_ENCODERS: Registry[type[Encoder]] = Registry(
-    "encoder", {each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)}
+
+def _require_encoder(name: str, thing: Any) -> None:
+    if not (isinstance(thing, type) and issubclass(thing, Encoder)):
+        raise ValueError(f"'{name}' is no encoder: it must be a subclass of archflow.Encoder, not {thing!r}")
+    if getattr(thing, "name", None) != name:
+        raise ValueError(f"'{name}' is no encoder of that name: give its class the attribute name = '{name}'")
+
+
+ENCODERS: Registry[type[Encoder]] = Registry(
+    "encoder",
+    {each.name: each for each in (ResGatedGCN, GIN, DiGCN, MLP, Transformer, FlowerFormer)},
+    _require_encoder,
 )
 
 
@@ -35,73 +44,30 @@ def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:
     """A new encoder with random weights (from torch's global generator; ``torch.manual_seed`` fixes them).
 
     Raises:
-        ValueError: the name is unknown, or a setting is; the message lists the known ones.
+        ValueError: the name or a setting is unknown, or a setting is out of its range; the message lists the known
+            ones. Or the vocabulary is one string.
     """
-    kind = encoder_kind(name)
+    kind = ENCODERS.find(name)
+    known = [field.name for field in fields(kind.Settings)]
+    unknown = [setting for setting in settings if setting not in known]
+    if unknown:
+        raise ValueError(f"encoder '{name}' has no setting '{unknown[0]}'; its settings are {', '.join(known)}")
     try:
-        return kind(vocabulary, **settings)
-    except TypeError as error:
+        its_settings = kind.Settings(**settings)
+    except ValueError as error:
         raise ValueError(f"encoder '{name}': {error}") from None
-
-
-def encoder_kind(name: str) -> type[Encoder]:
-    """The class of the encoders of that name.
-
-    Raises:
-        ValueError: the name is unknown; the message lists the known ones.
-    """
-    return _ENCODERS.find(name, encoders())
+    return kind(vocabulary, its_settings)
 
 
 def encoders() -> list[str]:
-    """Names that :func:`encoder` knows."""
-    return sorted(_ENCODERS)
+    """Names that :func:`encoder` knows, sorted."""
+    return ENCODERS.names()
 
 
-def register_encoder(kind: type[Encoder]) -> None:
-    """Make ``encoder(kind.name, …)`` know an encoder that is not archflow's own.
-
-    Raises:
-        ValueError: archflow has an encoder of that name.
-    """
-    _ENCODERS.register(kind.name, kind)
-
-
-def describe(model: Encoder) -> dict[str, Any]:
-    """What :func:`encoder` needs to make a model of the same shape, JSON-able."""
-    return {"encoder": model.name, "vocabulary": list(model.vocabulary), "settings": model.settings}
-
-
-def from_description(description: dict[str, Any]) -> Encoder:
-    """The inverse of :func:`describe`, with new random weights."""
-    return encoder(description["encoder"], description["vocabulary"], **description["settings"])
-
-
-def save_encoder(model: Encoder, path: str | Path, **provenance: Any) -> None:
-    """Write an encoder to one file; ``provenance`` (JSON-able) is kept with it."""
-    save_tensors(path, "encoder", model.state_dict(), {**describe(model), "provenance": provenance})
-
-
-def load_encoder(path: str | Path) -> tuple[Encoder, dict[str, Any]]:
-    """An encoder written by :func:`save_encoder`, and its provenance.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is truncated or foreign, or its weights do not fit its description.
-    """
-    tensors, settings = load_tensors(path, "encoder")
-    model = from_description(settings)
-    load_weights(model, tensors, path)
-    return model, settings["provenance"]
-
-
-def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Put a file's tensors into a model; a ValueError says which file does not fit."""
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"the weights in {path} do not fit: {reason}") from None
+def seeded_encoder(name: str, vocabulary: Sequence[str], seed: int, settings: Mapping[str, Any]) -> Encoder:
+    """As :func:`encoder`, with the weights that belong to the seed; torch's generators are left as they were."""
+    with seeded(seed):
+        return encoder(name, vocabulary, **settings)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ row and its column of the adjacency matrix. The encoding is the mean over the no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,52 +15,53 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import NodeEncoder
-from archflow.encoding.dense import dense, require_room
+from archflow.encoding.base import NodeEncoder, require_positive
+from archflow.encoding.dense import DenseSettings, dense, require_room
+
+
+@dataclass(frozen=True)
+class TransformerSettings(DenseSettings):
+    """Settings of the encoder ``transformer``.
+
+    Attributes:
+        hidden: width of the tokens and of the encoding; a multiple of ``heads``. Inside a layer it is four times that.
+        heads: number of attention heads.
+    """
+
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "heads")
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden must be a multiple of heads, but {self.hidden} is none of {self.heads}")
 
 
 class Transformer(NodeEncoder):
-    """The encoder ``transformer``.
-
-    Args:
-        vocabulary: names of the operations of the space.
-        hidden: width of the tokens and of the encoding; a multiple of ``heads``. Inside a layer it is four times that.
-        layers: number of encoder layers.
-        heads: number of attention heads.
-        nodes: the most nodes that an architecture may have.
-    """
+    """The encoder ``transformer``. Training mode and evaluation mode are the same, up to rounding."""
 
     name = "transformer"
+    Settings = TransformerSettings
 
-    def __init__(
-        self, vocabulary: Sequence[str], hidden: int = 128, layers: int = 3, heads: int = 4, nodes: int = 32
-    ) -> None:
-        super().__init__()
-        if min(hidden, layers, heads, nodes) < 1:
-            raise ValueError(
-                f"transformer needs hidden, layers, heads and nodes ≥ 1, not {hidden}, {layers}, {heads} and {nodes}"
-            )
-        if hidden % heads:
-            raise ValueError(f"transformer needs hidden to be a multiple of heads, but {hidden} is none of {heads}")
-        self.vocabulary = tuple(vocabulary)
-        self.width = hidden
-        self.settings = {"hidden": hidden, "layers": layers, "heads": heads, "nodes": nodes}
+    def __init__(self, vocabulary: Sequence[str], settings: TransformerSettings | None = None) -> None:
+        super().__init__(vocabulary, settings)
+        hidden, heads, places = self.settings.hidden, self.settings.heads, self.settings.nodes
         self.operation = nn.Linear(len(self.vocabulary), hidden, bias=False)
-        self.place = nn.Embedding(nodes, hidden)
+        self.place = nn.Embedding(places, hidden)
         nn.init.normal_(self.place.weight, std=0.2)  # about as loud as the rest of a token
-        self.edges = nn.Linear(2 * nodes, hidden)
+        self.edges = nn.Linear(2 * places, hidden)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(hidden, heads, 4 * hidden, dropout=0, batch_first=True, norm_first=True)
-            for _ in range(layers)
+            for _ in range(self.settings.layers)
         )
         self.norm = nn.LayerNorm(hidden)
 
     def prepare(self, archs: ArchBatch) -> None:
         """Refuse architectures that are too large, by their number in the whole batch."""
-        require_room(archs, self.settings["nodes"], self.name)
+        require_room(archs, self.settings.nodes, self.name)
 
     def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes hidden"]:
-        """The value of every node; training mode and evaluation mode are the same, up to rounding.
+        """See :class:`NodeEncoder`.
 
         Raises:
             ValueError: the architectures have another vocabulary, or one has more nodes than the encoder was made for.
@@ -68,7 +70,7 @@ class Transformer(NodeEncoder):
         return x[present]
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
-        """The encoding of every architecture; training mode and evaluation mode are the same, up to rounding.
+        """See :class:`Encoder`.
 
         Raises:
             ValueError: the architectures have another vocabulary, or one has more nodes than the encoder was made for.
@@ -79,7 +81,7 @@ class Transformer(NodeEncoder):
     def _tokens(self, archs: ArchBatch) -> tuple[Float[Tensor, "archs nodes hidden"], Bool[Tensor, "archs nodes"]]:
         """The last values, and where there is a node."""
         archs.require_vocabulary(self.vocabulary, "the encoder's")
-        require_room(archs, self.settings["nodes"], self.name)
+        require_room(archs, self.settings.nodes, self.name)
         cells = dense(archs, self.edges.weight)
         nodes = cells.present.shape[1]
         # Weights that only zeros would meet are left out.

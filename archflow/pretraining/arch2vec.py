@@ -5,13 +5,13 @@ Each node's value v_i gives a normal distribution, of which one sample is decode
     y_i ~ N(μ(v_i), diag σ²(v_i)),   p(operation of i) = softmax(U y_i + c),   p(i and j share an edge) = σ(y_i · y_j)
 
 and the loss is the cross entropy of the operations and of the edges, plus a small part of the distance of the
-distributions from N(0, I). As published, μ, log σ² and U are linear, and edges are told without their direction.
+distributions from N(0, I). As published, μ, log σ² and U are linear, and edges have no direction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,44 +23,44 @@ from torch import Tensor, nn
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
 from archflow.pretraining.nodes import NodeValues, most_nodes
-from archflow.pretraining.task import step_generator
+from archflow.pretraining.task import Objective, Task, step_generator
 
 
-@dataclass(frozen=True)
-class Arch2Vec:
-    """The pre-training task.
+@dataclass(frozen=True, eq=False)
+class Arch2Vec(Task):
+    """The task ``arch2vec``.
 
     Attributes:
         latent: numbers that a node is decoded from; 16 is published.
         kl: weight of the distance from N(0, I), which is a mean over nodes and a sum over ``latent``. Published is one
             over the number of nodes in a minibatch, which for the published minibatches is about 0.005.
+
+    Raises:
+        ValueError: ``latent`` is no width, or ``kl`` is negative or not finite.
     """
+
+    name: ClassVar[str] = "arch2vec"
 
     latent: int = 16
     kl: float = 0.005
 
-    def build(self, encoder: Encoder, archs: ArchBatch) -> Arch2VecObjective:
-        """The encoder with what decodes nodes.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_widths("latent")
+        if not 0 <= self.kl < np.inf:
+            raise ValueError(f"arch2vec needs a finite kl ≥ 0, not {self.kl}")
 
-        Raises:
-            ValueError: ``latent`` is below 1, or ``kl`` is negative or not finite.
-        """
+    def build(self, encoder: Encoder, archs: ArchBatch) -> Arch2VecObjective:
+        """The encoder with what decodes nodes."""
         return Arch2VecObjective(self, encoder, archs)
 
-    def describe(self) -> dict[str, Any]:
-        """The settings, JSON-able."""
-        return {"task": "arch2vec", "latent": self.latent, "kl": self.kl}
 
-
-class Arch2VecObjective(nn.Module):
+class Arch2VecObjective(Objective):
     """The loss as a function of which architectures are in the minibatch."""
 
     def __init__(self, task: Arch2Vec, encoder: Encoder, archs: ArchBatch) -> None:
-        super().__init__()
-        if task.latent < 1 or not 0 <= task.kl < np.inf:
-            raise ValueError(f"arch2vec needs latent ≥ 1 and kl ≥ 0, not {task.latent} and {task.kl}")
-        self.archs, self.kl = archs, task.kl
-        encoder.prepare(archs)
+        super().__init__(encoder, archs)
+        self.kl = task.kl
         self.values = NodeValues(encoder, most_nodes(archs))
         self.mean = nn.Linear(self.values.width, task.latent)
         self.log_variance = nn.Linear(self.values.width, task.latent)

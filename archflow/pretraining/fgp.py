@@ -1,36 +1,40 @@
-"""FGP: reconstruct the flow surrogate, and rank by a zero-cost proxy (NeurIPS 2025, arXiv:2510.18360).
+"""FGP: reconstruct the flow surrogate, and rank by zero-cost proxies (NeurIPS 2025, arXiv:2510.18360, Section 4).
 
     L = λ1 · mean (s − g(z))² + λ2 · pairwise margin ranking loss of a score of z on the proxy
 
 with z the encoding, s the flow surrogate of the architecture, g a decoder; the mean is over architectures and
-coordinates. Both heads are thrown away afterwards.
+coordinates. Both heads are thrown away afterwards. The task ``zero-cost`` is the second term alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.flow import FlowDraw, Passes, flow_surrogate
-from archflow.ranking.metrics import pairwise_margin_loss
+from archflow.encoding.losses import mlp, pairwise_margin_loss
+from archflow.flow import FlowDraw, Passes, flow_surrogate, standardised
+from archflow.pretraining.task import FlowDefaults, Objective, Task
+from archflow.support.settings import check_range, check_types, short
+
+_MOST_BYTES = 4 << 30
+"""Memory that the surrogates of all architectures may take."""
 
 ProxyLossName = Literal["ranking", "regression"]
 """How proxies are learned."""
 
 
 @dataclass(frozen=True, eq=False)
-class FGP:
-    """The pre-training task.
+class FGP(Task):
+    """The task ``fgp``.
 
     Attributes:
         draw: the random vectors of the flow surrogate, or several draws, whose surrogates stand side by side.
@@ -50,8 +54,14 @@ class FGP:
             vectors of standard deviation 0.1 the coordinates differ by about 0.02, and the unscaled squared error
             (False, as published) vanishes beside the ranking loss.
         decoder_width: hidden width of the decoder, an MLP with one hidden layer.
-        proxy_width: hidden width of the proxy's head, likewise.
+        proxy_width: hidden width of the proxies' head, likewise.
+
+    Raises:
+        ValueError: a setting has another type or range, there is no draw, or both parts of the loss are off.
     """
+
+    name: ClassVar[str] = "fgp"
+    arrays: ClassVar[tuple[str, ...]] = ("draw", "proxy")
 
     draw: FlowDraw | Sequence[FlowDraw]
     proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None = None
@@ -66,51 +76,173 @@ class FGP:
     decoder_width: int = 128
     proxy_width: int = 64
 
-    def build(self, encoder: Encoder, archs: ArchBatch) -> FGPObjective:
-        """The encoder with its two heads and the targets of all architectures.
-
-        Raises:
-            ValueError: a weight is negative or not finite, or neither part is left in, there is no draw or it does not
-                fit the architectures, or the proxy has another length than they or no two different values.
-        """
-        return FGPObjective(self, encoder, archs)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_widths("decoder_width", "proxy_width")
+        if not (0 <= self.lambda1 < np.inf and 0 <= self.lambda2 < np.inf):
+            raise ValueError(f"lambda1 and lambda2 must be 0 or more, not {self.lambda1} and {self.lambda2}")
+        require_proxy_loss(self.proxy_loss)
+        if not self.lambda1 and (not self.lambda2 or self.proxy is None):
+            raise ValueError("FGP has nothing to learn: both the reconstruction and the proxies are off")
+        if self.lambda1 and not self.draws:
+            raise ValueError("FGP needs at least one draw of the flow surrogate")
 
     @property
     def draws(self) -> tuple[FlowDraw, ...]:
         """The draw or draws."""
         return (self.draw,) if isinstance(self.draw, FlowDraw) else tuple(self.draw)
 
+    @classmethod
+    def for_space(
+        cls,
+        operations: int,
+        published: FlowDefaults,
+        proxies: Float[ndarray, "archs proxies"] | None,
+        seed: int,
+        *,
+        k: int | None = None,
+        std: float | None = None,
+        draws: int = 1,
+        draw_seed: int | None = None,
+        **settings: Any,
+    ) -> Self:
+        """FGP with ``draws`` draws of successive seeds, beginning at ``draw_seed``, which is ``seed`` if None.
+
+        Without proxies it learns the reconstruction alone.
+
+        Raises:
+            ValueError: a setting is outside its range.
+        """
+        made = _Draws(
+            published.k if k is None else k,
+            published.std if std is None else std,
+            draws,
+            seed if draw_seed is None else draw_seed,
+        )
+        return cls(made.sample(operations), proxies, **settings)
+
     def describe(self) -> dict[str, Any]:
-        """The settings, JSON-able; the arrays are left out."""
+        """The settings, how the draws were made (``k`` counts all coordinates), and how many proxies there are."""
+        first = self.draws[0] if self.draws else None
         return {
-            "task": "fgp",
+            **super().describe(),
             "k": sum(draw.r.numel() for draw in self.draws),
+            "std": first and first.std,
             "draws": len(self.draws),
-            "proxies": 0 if self.proxy is None else count_proxies(self.proxy),
-            **{name: getattr(self, name) for name in ("lambda1", "lambda2", "proxy_loss", "margin", "alpha")},
-            **{name: getattr(self, name) for name in ("passes", "rounds")},
-            **{name: getattr(self, name) for name in ("standardise", "decoder_width", "proxy_width")},
+            "draw_seed": first and first.seed,
+            "proxies": count_proxies(self.proxy),
         }
 
+    def build(self, encoder: Encoder, archs: ArchBatch) -> FGPObjective:
+        """The encoder with its two heads and the targets of all architectures.
 
-class FGPObjective(nn.Module):
+        Raises:
+            ValueError: a draw does not fit the architectures, a setting of the flow surrogate makes no sense, or the
+                proxy has another length than the architectures or no two different values.
+        """
+        return FGPObjective(self, encoder, archs)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Several draws of the flow surrogate, of successive seeds."""
+
+    k: int
+    std: float
+    draws: int
+    draw_seed: int
+
+    def __post_init__(self) -> None:
+        check_types(self, "task fgp")
+        check_range(self, "task fgp", 1, 4096, "k", "draws")
+        check_range(self, "task fgp", 0, 2**62, "draw_seed")
+
+    def sample(self, operations: int) -> list[FlowDraw]:
+        return [FlowDraw.sample(operations, self.k, self.std, self.draw_seed + number) for number in range(self.draws)]
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroCost(Task):
+    """The task ``zero-cost``: learn to rank by zero-cost proxies alone, which is FGP without the reconstruction.
+
+    Attributes:
+        proxy: as of :class:`FGP`.
+        proxy_loss: as of :class:`FGP`.
+        margin: as of :class:`FGP`.
+        proxy_width: as of :class:`FGP`.
+
+    Raises:
+        ValueError: a setting has another type or range.
+    """
+
+    name: ClassVar[str] = "zero-cost"
+    arrays: ClassVar[tuple[str, ...]] = ("proxy",)
+
+    proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"]
+    proxy_loss: ProxyLossName = "ranking"
+    margin: float = 1.0
+    proxy_width: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_widths("proxy_width")
+        require_proxy_loss(self.proxy_loss)
+
+    @classmethod
+    def for_space(
+        cls,
+        operations: int,
+        published: FlowDefaults,
+        proxies: Float[ndarray, "archs proxies"] | None,
+        seed: int,
+        **settings: Any,
+    ) -> Self:
+        """The task on these proxies.
+
+        Raises:
+            ValueError: there are none, or a setting is outside its range.
+        """
+        if proxies is None:
+            raise ValueError(f"the task {cls.name} learns from proxies, but there are none; name some")
+        return cls(proxies, **settings)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, and how many proxies there are."""
+        return {**super().describe(), "proxies": count_proxies(self.proxy)}
+
+    def build(self, encoder: Encoder, archs: ArchBatch) -> FGPObjective:
+        """The encoder with a head and the proxies of all architectures.
+
+        Raises:
+            ValueError: the proxy has another length than the architectures or no two different values.
+        """
+        fgp = FGP(
+            (),
+            self.proxy,
+            lambda1=0.0,
+            lambda2=1.0,
+            proxy_loss=self.proxy_loss,
+            margin=self.margin,
+            proxy_width=self.proxy_width,
+        )
+        return FGPObjective(fgp, encoder, archs)
+
+
+class FGPObjective(Objective):
     """FGP's loss as a function of which architectures are in the minibatch."""
 
     surrogate: Float[Tensor, "archs k"]
 
     def __init__(self, task: FGP, encoder: Encoder, archs: ArchBatch) -> None:
-        super().__init__()
-        self.encoder, self.archs = encoder, archs
-        encoder.prepare(archs)
-        if not (0 <= task.lambda1 < np.inf and 0 <= task.lambda2 < np.inf):
-            raise ValueError(f"lambda1 and lambda2 must be 0 or more, not {task.lambda1} and {task.lambda2}")
-        require_proxy_loss(task.proxy_loss)
+        super().__init__(encoder, archs)
+        self.encoder = encoder
         self.lambda1, self.lambda2 = task.lambda1, task.lambda2 if task.proxy is not None else 0.0
-        if not self.lambda1 and not self.lambda2:
-            raise ValueError("FGP has nothing to learn: both the reconstruction and the proxies are off")
         if self.lambda1:
-            if not task.draws:
-                raise ValueError("FGP needs at least one draw of the flow surrogate")
+            size = 4 * len(archs) * sum(draw.r.numel() for draw in task.draws)
+            if size > _MOST_BYTES:
+                raise ValueError(
+                    f"the surrogates would take {size / 2**30:.0f} GiB of memory; ask for fewer draws or a smaller k"
+                )
             each = [flow_surrogate(archs, draw, task.alpha, task.passes, task.rounds).float() for draw in task.draws]
             surrogate = torch.cat(each, 1)
             self.register_buffer("surrogate", standardised(surrogate) if task.standardise else surrogate, False)
@@ -144,7 +276,7 @@ class ProxyLoss(nn.Module):
         hidden: hidden width of the head.
 
     Raises:
-        ValueError: the kind is unknown, or the proxy has not ``archs`` rows or no two different values.
+        ValueError: the proxy has not ``archs`` rows, or no two different values.
     """
 
     proxies: Float[Tensor, "archs proxies"]
@@ -159,7 +291,6 @@ class ProxyLoss(nn.Module):
         hidden: int,
     ) -> None:
         super().__init__()
-        require_proxy_loss(kind)
         self.kind, self.margin = kind, margin
         self.register_buffer("proxies", _scaled_ranks(proxy, archs), False)
         self.head = mlp(width, hidden, self.proxies.shape[1])
@@ -176,31 +307,20 @@ class ProxyLoss(nn.Module):
 def require_proxy_loss(kind: str) -> None:
     """Raise ValueError unless there is such a way to learn proxies."""
     if kind not in get_args(ProxyLossName):
-        raise ValueError(f"unknown proxy_loss '{kind}'; known: {', '.join(get_args(ProxyLossName))}")
+        raise ValueError(f"unknown proxy_loss {short(kind)}; known: {', '.join(get_args(ProxyLossName))}")
 
 
-def count_proxies(proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"]) -> int:
+def count_proxies(proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None) -> int:
     """How many columns there are; a vector is one."""
-    return int(np.atleast_2d(np.transpose(proxy)).shape[0])
-
-
-def standardised(columns: Float[Tensor, "archs k"]) -> Float[Tensor, "archs k"]:
-    """Each column to mean 0 and variance 1; a column that is constant up to rounding to 0."""
-    centred = columns.double() - columns.double().mean(0)
-    spread = centred.square().mean(0).sqrt()
-    constant = spread <= 1e-6 * columns.double().abs().amax(0)
-    return torch.where(constant, 0.0, centred / spread).to(columns.dtype)
-
-
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """A multilayer perceptron with one hidden layer."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    return 0 if proxy is None else int(np.atleast_2d(np.transpose(proxy)).shape[0])
 
 
 def _scaled_ranks(
     proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"], archs: int
 ) -> Float[Tensor, "archs proxies"]:
     """The ranks of each proxy, equal where it is equal, scaled to mean 0 and variance 1; NaN where it is NaN."""
+    from scipy.stats import rankdata
+
     columns = np.asarray(proxy, dtype=float)
     if columns.ndim not in (1, 2) or len(columns) != archs:
         raise ValueError(f"the proxy has shape {columns.shape}, but there are {archs:,} architectures")

@@ -1,8 +1,8 @@
 """GMAE: masked operations (after GraphMAE, Hou et al., KDD 2022, arXiv:2205.10803).
 
 In each minibatch the operations of a share of the nodes are masked; the encoder reads the rest and the edges, and an
-MLP tells each masked operation from its node's value, by cross entropy. Inputs and outputs are never masked: they are
-no choice. As in GraphMAE, a few of the masked nodes carry a random operation instead of the mask.
+MLP predicts each masked operation from its node's value, by cross entropy. Inputs and outputs are never masked: they
+are no choice. As in GraphMAE, a few of the masked nodes carry a random operation instead of the mask.
 
 The mask is one more operation. An encoder's weights are for a fixed vocabulary, so during pre-training a second encoder
 of the same settings reads one operation more: its weights are those of the encoder and, where one is longer, numbers of
@@ -12,7 +12,7 @@ the mask's own, which begin at 0 as in GraphMAE.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,58 +24,60 @@ from torch.func import functional_call
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.pretraining.fgp import mlp
+from archflow.encoding.losses import mlp
 from archflow.pretraining.nodes import NodeValues, inner_operations, most_nodes
-from archflow.pretraining.task import step_generator
+from archflow.pretraining.task import Objective, Task, step_generator
 
 MASK = "[mask]"
 """The mask's name in the longer vocabulary."""
 
 
-@dataclass(frozen=True)
-class GMAE:
-    """The pre-training task.
+@dataclass(frozen=True, eq=False)
+class GMAE(Task):
+    """The task ``gmae``.
 
     Attributes:
         share: of the nodes of a minibatch that are neither inputs nor outputs, how many are masked; at least one is.
-        replace: of the masked nodes, how many carry a random operation instead of the mask. With 1 there is no mask, so
-            that is for encoders to which none can be added.
+        replace: of the masked nodes, how many carry a random operation instead of the mask. With 1 there is no mask,
+            for encoders to which none can be added.
         decoder_width: hidden width of the decoder, an MLP with one hidden layer.
+
+    Raises:
+        ValueError: a setting has another type or range.
     """
+
+    name: ClassVar[str] = "gmae"
 
     share: float = 0.5
     replace: float = 0.1
     decoder_width: int = 128
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_widths("decoder_width")
+        if not (0 < self.share <= 1 and 0 <= self.replace <= 1):
+            raise ValueError(
+                f"GMAE needs a share above 0, at most 1, and replace from 0 to 1, not {self.share} and {self.replace}"
+            )
+
     def build(self, encoder: Encoder, archs: ArchBatch) -> GMAEObjective:
         """The encoder with a mask and a decoder.
 
         Raises:
-            ValueError: a share is outside its range, the space has no two operations to choose from, or no mask can be
-                added to the encoder.
+            ValueError: the space has no two operations to choose from, or no mask can be added to the encoder.
         """
         return GMAEObjective(self, encoder, archs)
 
-    def describe(self) -> dict[str, Any]:
-        """The settings, JSON-able."""
-        settings = {name: getattr(self, name) for name in ("share", "replace", "decoder_width")}
-        return {"task": "gmae", **settings}
 
-
-class GMAEObjective(nn.Module):
+class GMAEObjective(Objective):
     """The loss as a function of which architectures are in the minibatch."""
 
     def __init__(self, task: GMAE, encoder: Encoder, archs: ArchBatch) -> None:
-        super().__init__()
-        if not (0 < task.share <= 1 and 0 <= task.replace <= 1):
-            raise ValueError(
-                f"GMAE needs a share above 0, at most 1, and replace from 0 to 1, not {task.share} and {task.replace}"
-            )
-        self.archs, self.task = archs, task
-        self.inner = inner_operations(archs.vocabulary)
+        super().__init__(encoder, archs)
+        self.task = task
+        self.inner = inner_operations(archs)
         if self.inner.sum() < 2:
             raise ValueError("GMAE needs two operations to choose from, besides inputs and outputs")
-        encoder.prepare(archs)
         values = NodeValues(encoder, most_nodes(archs))
         self.values = WithMask(values) if task.replace < 1 else values
         self.decoder = mlp(values.width, task.decoder_width, len(archs.vocabulary))
@@ -91,7 +93,7 @@ class GMAEObjective(nn.Module):
         return {"operations": loss}
 
     def _masked(self, archs: ArchBatch, rng: np.random.Generator) -> tuple[Int[ndarray, " hidden"], ArchBatch]:
-        """The nodes whose operation is to be told, and the architectures without it."""
+        """The nodes whose operation is to be predicted, and the architectures without it."""
         candidates = np.flatnonzero(self.inner[archs.operations])
         count = min(len(candidates), max(1, round(self.task.share * len(candidates))))
         hidden = rng.choice(candidates, count, replace=False)
@@ -116,7 +118,7 @@ class WithMask(nn.Module):
     def __init__(self, values: NodeValues) -> None:
         super().__init__()
         self.values, encoder = values, values.encoder
-        longer = NodeValues(type(encoder)((*encoder.vocabulary, MASK), **encoder.settings), values.places)
+        longer = NodeValues(type(encoder)((*encoder.vocabulary, MASK), encoder.settings), values.places)
         refusal = f"no mask can be added to encoder '{encoder.name}'; GMAE does without one if replace is 1"
         # In a list, so that its own weights, which are never used, are none of this module's.
         self._longer = [longer]

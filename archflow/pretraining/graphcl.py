@@ -16,75 +16,79 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.pretraining.fgp import mlp
+from archflow.encoding.losses import mlp
 from archflow.pretraining.nodes import inner_operations
-from archflow.pretraining.task import step_generator
+from archflow.pretraining.task import Objective, Task, step_generator
+from archflow.support.settings import short
+
+Inner = Bool[ndarray, " operations"]
+"""Which operations are a choice; see :func:`.inner_operations`."""
 
 
-@dataclass(frozen=True)
-class GraphCL:
-    """The pre-training task.
+@dataclass(frozen=True, eq=False)
+class GraphCL(Task):
+    """The task ``graphcl``.
 
     Attributes:
-        augmentations: names of the changes, some of ``AUGMENTATIONS``; each view of each architecture suffers one of
-            them, drawn at random.
+        augmentations: names of the changes, some of ``AUGMENTATIONS``; one of them, drawn at random, is made to each
+            view of each architecture.
         share: of nodes or edges that a change concerns, from 0 to 1; GraphCL's is 0.2.
         temperature: τ; GraphCL's is 0.2 on graphs of some dozen nodes.
         projection_width: width of the head, an MLP with one hidden layer.
+
+    Raises:
+        ValueError: an augmentation is unknown or there is none, or a setting has another type or range.
     """
+
+    name: ClassVar[str] = "graphcl"
 
     augmentations: Sequence[str] = ("edges", "operations", "nodes", "branches")
     share: float = 0.2
     temperature: float = 0.2
     projection_width: int = 128
 
-    def build(self, encoder: Encoder, archs: ArchBatch) -> GraphCLObjective:
-        """The encoder with a head.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_widths("projection_width")
+        known = ", ".join(AUGMENTATIONS)
+        if not isinstance(self.augmentations, list | tuple) or not self.augmentations:
+            raise ValueError(f"GraphCL needs a list of at least one augmentation; known: {known}")
+        for name in self.augmentations:
+            if not isinstance(name, str) or name not in AUGMENTATIONS:
+                raise ValueError(f"unknown augmentation {short(name)}; known: {known}")
+        if not (0 <= self.share <= 1 and 0 < self.temperature < np.inf):
+            raise ValueError(
+                f"GraphCL needs a share from 0 to 1 and a temperature above 0, not {self.share} and {self.temperature}"
+            )
 
-        Raises:
-            ValueError: an augmentation is unknown or there is none, or a number is outside its range.
-        """
+    def build(self, encoder: Encoder, archs: ArchBatch) -> GraphCLObjective:
+        """The encoder with a head."""
         return GraphCLObjective(self, encoder, archs)
 
-    def describe(self) -> dict[str, Any]:
-        """The settings, JSON-able."""
-        settings = {name: getattr(self, name) for name in ("share", "temperature", "projection_width")}
-        return {"task": "graphcl", "augmentations": list(self.augmentations), **settings}
 
-
-class GraphCLObjective(nn.Module):
+class GraphCLObjective(Objective):
     """The loss as a function of which architectures are in the minibatch."""
 
     def __init__(self, task: GraphCL, encoder: Encoder, archs: ArchBatch) -> None:
-        super().__init__()
-        unknown = [name for name in task.augmentations if name not in AUGMENTATIONS]
-        if unknown:
-            raise ValueError(f"unknown augmentation '{', '.join(unknown)}'; known: {', '.join(AUGMENTATIONS)}")
-        if not task.augmentations:
-            raise ValueError(f"GraphCL needs at least one augmentation; known: {', '.join(AUGMENTATIONS)}")
-        if not (0 <= task.share <= 1 and 0 < task.temperature < np.inf):
-            raise ValueError(
-                f"GraphCL needs a share from 0 to 1 and a temperature above 0, not {task.share} and {task.temperature}"
-            )
-        self.encoder, self.archs, self.task = encoder, archs, task
-        encoder.prepare(archs)
+        super().__init__(encoder, archs)
+        self.encoder, self.task, self.inner = encoder, task, inner_operations(archs)
         self.head = mlp(encoder.width, task.projection_width, task.projection_width)
 
     def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
         """The one term of the loss on the chosen architectures, by name."""
         archs, rng = self.archs[chosen], step_generator()
-        views = [augmented(archs, self.task.augmentations, self.task.share, rng) for _ in range(2)]
+        views = [augmented(archs, self.inner, self.task.augmentations, self.task.share, rng) for _ in range(2)]
         first, second = self.head(self.encoder(ArchBatch.concatenate(views))).chunk(2)
         return {"contrast": nt_xent(first, second, self.task.temperature)}
 
@@ -100,12 +104,28 @@ def nt_xent(
     return F.cross_entropy(scores.masked_fill(itself, -torch.inf), numbers.roll(len(first)))
 
 
-def augmented(archs: ArchBatch, names: Sequence[str], share: float, rng: np.random.Generator) -> ArchBatch:
-    """Each architecture after one of the named changes, drawn at random."""
+def augmented(
+    archs: ArchBatch,
+    inner: Inner,
+    names: Sequence[str],
+    share: float,
+    rng: np.random.Generator,
+) -> ArchBatch:
+    """Each architecture after one of the named changes, drawn at random.
+
+    Args:
+        archs: the architectures.
+        inner: which operations are a choice, see :func:`.inner_operations`; nodes with another one stay as they are.
+        names: of the changes.
+        share: of nodes or edges that a change concerns.
+        rng: draws the changes and what they concern.
+    """
     drawn = rng.integers(len(names), size=len(archs))
     groups = [np.flatnonzero(drawn == number) for number in range(len(names))]
     parts = [
-        AUGMENTATIONS[name](archs[group], share, rng) for name, group in zip(names, groups, strict=True) if len(group)
+        AUGMENTATIONS[name](archs[group], inner, share, rng)
+        for name, group in zip(names, groups, strict=True)
+        if len(group)
     ]
     return ArchBatch.concatenate(parts)[np.argsort(np.concatenate(groups))]
 
@@ -113,7 +133,7 @@ def augmented(archs: ArchBatch, names: Sequence[str], share: float, rng: np.rand
 # The changes; none loops over architectures
 
 
-def rewired(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+def rewired(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
     """Add at most as many edges as a part ``share`` of those there are, then drop each with probability ``share``.
 
     A new edge goes from a node that has successors to one of a later generation, so no cycle can close. Of the edges
@@ -122,7 +142,7 @@ def rewired(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBat
     edges is the only one into a node, or the only one out of one.)
     """
     source, target = archs.edge_index
-    nodes, generation, followed = len(archs.operations), archs.generations, np.diff(archs.successors.starts) > 0
+    nodes, generation, followed = len(archs.operations), archs.generations, archs.successors.counts > 0
     drawn = archs.owners[source[rng.random(len(source)) < share]]
     ends = archs.node_offsets[drawn] + rng.integers(np.diff(archs.node_offsets)[drawn], size=(2, len(drawn)))
     ends = np.where(generation[ends[0]] < generation[ends[1]], ends, ends[::-1])
@@ -137,9 +157,8 @@ def rewired(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBat
     return _part(archs, np.ones(nodes, bool), source[stays], target[stays])
 
 
-def other_operations(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+def other_operations(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
     """Exchange the operation of each node with probability ``share`` for another; inputs and outputs keep theirs."""
-    inner = inner_operations(archs.vocabulary)
     choices, place = np.flatnonzero(inner), np.cumsum(inner) - 1
     operations = archs.operations.astype(np.int64)
     nodes = np.flatnonzero(inner[operations] & (rng.random(len(operations)) < share))
@@ -149,7 +168,7 @@ def other_operations(archs: ArchBatch, share: float, rng: np.random.Generator) -
     return ArchBatch(operations, archs.node_offsets, archs.edges, archs.edge_offsets, archs.vocabulary)
 
 
-def without_nodes(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+def without_nodes(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
     """Drop each node with probability ``share``; what fed it feeds what it fed, as if it were the identity.
 
     Inputs, outputs and nodes without predecessors or successors stay, and so does the one with the larger random number
@@ -157,42 +176,42 @@ def without_nodes(archs: ArchBatch, share: float, rng: np.random.Generator) -> A
     """
     source, target = archs.edge_index
     number = rng.random(len(archs.operations))
-    between = (np.diff(archs.predecessors.starts) > 0) & (np.diff(archs.successors.starts) > 0)
-    number[~between | ~inner_operations(archs.vocabulary)[archs.operations]] = 1
+    between = (archs.predecessors.counts > 0) & (archs.successors.counts > 0)
+    number[~between | ~inner[archs.operations]] = 1
     smallest_near = np.ones(len(number))
     np.minimum.at(smallest_near, source, number[target])
     np.minimum.at(smallest_near, target, number[source])
     stays = (number >= share) | (number >= smallest_near)
     kept, into = stays[source] & stays[target], np.flatnonzero(~stays[target])
-    beyond = archs.successors.of(target[into])
-    bridges = np.repeat(source[into], np.diff(beyond.starts)), beyond.nodes
+    beyond = archs.successors.take(target[into])
+    bridges = np.repeat(source[into], beyond.counts), beyond.values
     ends = np.concatenate([source[kept], bridges[0]]), np.concatenate([target[kept], bridges[1]])
     once = np.unique(ends[0] * len(stays) + ends[1])
     return _part(archs, stays, once // len(stays), once % len(stays))
 
 
-def without_branches(archs: ArchBatch, share: float, rng: np.random.Generator) -> ArchBatch:
+def without_branches(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
     """Cut out each node with probability ``share``, and with it all that no longer is on a way through.
 
     A way begins at a node that had no predecessors, and ends at one that had no successors. Inputs and outputs are not
     cut out, and inputs always stay. An architecture that would lose one of its ends stays as it is.
     """
     source, target = archs.edge_index
-    alive = ~inner_operations(archs.vocabulary)[archs.operations] | (rng.random(len(archs.operations)) >= share)
-    is_end = np.diff(archs.successors.starts) == 0
+    alive = ~inner[archs.operations] | (rng.random(len(archs.operations)) >= share)
+    is_end = archs.successors.counts == 0
     fed, heard = alive & (archs.generations == 0), alive & is_end
     for _ in range(int(archs.generations.max())):
         fed[target[fed[source]]] = True
         heard[source[heard[target]]] = True
         fed, heard = fed & alive, heard & alive
     broken = np.add.reduceat(is_end & ~fed, archs.node_offsets[:-1], dtype=np.int64) > 0
-    is_input = np.array([name.startswith("input") for name in archs.vocabulary])[archs.operations]
+    is_input = (archs.generations == 0) & ~inner[archs.operations]
     stays = (fed & heard) | is_input | broken[archs.owners]
     kept = stays[source] & stays[target]
     return _part(archs, stays, source[kept], target[kept])
 
 
-AUGMENTATIONS: dict[str, Callable[[ArchBatch, float, np.random.Generator], ArchBatch]] = {
+AUGMENTATIONS: dict[str, Callable[[ArchBatch, Inner, float, np.random.Generator], ArchBatch]] = {
     "edges": rewired,
     "operations": other_operations,
     "nodes": without_nodes,

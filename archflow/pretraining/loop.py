@@ -8,31 +8,61 @@ as the run that was not: on the CPU its final weights are equal bit for bit.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy import ndarray
-from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
-from archflow.encoding.registry import describe, load_weights
+from archflow.encoding.files import describe
+from archflow.pretraining.state import State
 from archflow.pretraining.task import Task
 from archflow.support.devices import resolve_device, seeded
-from archflow.support.files import load_tensors, save_tensors
 from archflow.support.progress import Progress, silent
+from archflow.support.settings import check_range, check_types
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How to train, as :func:`pretrain` describes it.
+
+    Raises:
+        ValueError: a setting has another type or is outside its range.
+    """
+
+    epochs: int = 200
+    batch_size: int = 256
+    lr: float = 1e-3
+    weight_decay: float = 1e-6
+    seed: int = 0
+    precision: str = "32-true"
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        check_types(self, "pre-training")
+        check_range(self, "pre-training", 1, 10**6, "epochs")
+        check_range(self, "pre-training", 1, 2**31, "batch_size")
+        check_range(self, "pre-training", 1, 1024, "processes")
+        check_range(self, "pre-training", 0, 2**63 - 1, "seed")
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
+            raise ValueError(f"lr must be above 0 and weight_decay not below, not {self.lr} and {self.weight_decay}")
+        # Weights of 16 bits would lose Adam's small steps, and ranks of proxies above 256 would be equal.
+        if self.precision.endswith("16-true"):
+            mixed = self.precision.replace("true", "mixed")
+            raise ValueError(f"pre-training does not work in precision {self.precision}; try {mixed}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +98,7 @@ def pretrain(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Pretraining:
-    """Train ``encoder`` in place, and leave it in evaluation mode; the defaults are METHOD's settings.
+    """Train ``encoder`` in place, and leave it in evaluation mode; the defaults are the published settings.
 
     Args:
         encoder: any encoder over the architectures' vocabulary.
@@ -76,7 +106,7 @@ def pretrain(
         task: what to learn, e.g. :class:`archflow.FGP`.
         epochs: how many times to go through the architectures.
         batch_size: architectures in a minibatch, over all processes together.
-        lr: AdamW's highest learning rate; it falls to 0 along a half cosine, which METHOD leaves open.
+        lr: AdamW's highest learning rate; it falls to 0 along a half cosine, which the paper leaves open.
         weight_decay: AdamW's.
         seed: fixes the order of the architectures, the heads' first weights, and the random numbers of each step.
         device: "cpu", "cuda", …, or "auto".
@@ -84,29 +114,22 @@ def pretrain(
         processes: with more than one, each takes a part of every minibatch (distributed data parallel).
         checkpoint: a file to which the state is written every ``checkpoint_seconds``, and when the run is interrupted.
         checkpoint_seconds: 0 writes after every step.
-        resume: go on from ``checkpoint`` if it is there.
-        progress: told how many architectures have been seen; with several processes by the first of them, to which it
-            is pickled.
+        resume: go on from ``checkpoint`` if it exists.
+        progress: called with how many architectures have been seen; if there are several processes, in the first of
+            them, to which it is pickled.
 
     Raises:
         ValueError: a setting makes no sense, the device is absent, the loss is no longer finite, or the checkpoint is
             damaged or of another run.
         KeyboardInterrupt: passed on after the checkpoint is written.
     """
+    from lightning_fabric import Fabric
+
+    settings = PretrainSettings(epochs, batch_size, lr, weight_decay, seed, precision, processes)
     if resume and checkpoint is None:
         raise ValueError("there is nothing to resume from without a checkpoint file")
-    if epochs < 1 or batch_size < 1 or processes < 1 or not lr > 0:
-        raise ValueError("epochs, batch_size, processes and lr must be above 0")
-    if precision.endswith("16-true"):  # weights would lose Adam's small steps, and a proxy's ranks above 256 merge
-        raise ValueError(f"pre-training does not work in precision {precision}; try {precision[:-5]}-mixed")
     archs.require_vocabulary(encoder.vocabulary, "the encoder's")
-    settings = {
-        **describe(encoder),
-        **task.describe(),
-        "architectures": len(archs),
-        **{"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay},
-        **{"seed": seed, "precision": precision, "processes": processes},
-    }
+    record = {**describe(encoder), **task.describe(), "architectures": len(archs), **asdict(settings)}
     where = resolve_device(device)
     fabric = Fabric(
         accelerator=where.type,
@@ -115,11 +138,11 @@ def pretrain(
         precision=precision,  # type: ignore[arg-type]  # any string; Fabric checks it
     )
     path = Path(checkpoint) if checkpoint else None
-    loop = _Loop(encoder, archs, task, settings, path, checkpoint_seconds, resume, progress)
+    loop = _Loop(encoder, archs, task, settings, record, path, checkpoint_seconds, resume, progress)
     weights, losses, seconds = fabric.launch(loop.run)
     encoder.float().load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     encoder.eval()
-    return Pretraining(settings, losses, seconds)
+    return Pretraining(record, losses, seconds)
 
 
 @dataclass(frozen=True)
@@ -127,7 +150,8 @@ class _Loop:
     encoder: Encoder
     archs: ArchBatch
     task: Task
-    settings: dict[str, Any]
+    settings: PretrainSettings
+    record: dict[str, Any]
     checkpoint: Path | None
     checkpoint_seconds: float
     resume: bool
@@ -140,21 +164,21 @@ class _Loop:
         """
         # Spawned processes are handed the encoder in shared memory; each must train its own.
         encoder = copy.deepcopy(self.encoder) if fabric.world_size > 1 else self.encoder
-        seed, count = self.settings["seed"], len(self.archs)
+        seed, count = self.settings.seed, len(self.archs)
         with seeded(seed):
             objective = self.task.build(encoder, self.archs).train()
-        lr, decay = self.settings["lr"], self.settings["weight_decay"]
+        lr, decay = self.settings.lr, self.settings.weight_decay
         optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, weight_decay=decay, fused=True)
         distributed, stepper = fabric.setup(objective, optimizer)
         # What is kept with the weights changes with them, as batch norm's averages do; targets are not kept.
         kept = objective.state_dict()
         targets = [buffer.cpu().numpy() for name, buffer in objective.named_buffers() if name not in kept]
-        state = _State(objective, optimizer, {**self.settings, "data": fingerprint(self.archs, targets)})
+        size, epochs = self.settings.batch_size, self.settings.epochs
+        steps = math.ceil(count / size)
+        state = State(objective, optimizer, {**self.record, "data": self.archs.digest(*targets)}, steps)
         if self.resume and self.checkpoint and self.checkpoint.exists():
             state.load(self.checkpoint)
 
-        size, epochs = self.settings["batch_size"], self.settings["epochs"]
-        steps = math.ceil(count / size)
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
         with _deferred_interrupt() as interrupted, seeded(seed):
             while state.step < epochs * steps:
@@ -171,7 +195,7 @@ class _Loop:
                 stepper.step()
                 if fabric.world_size > 1:
                     terms = fabric.all_reduce({name: term.detach() for name, term in terms.items()}, reduce_op="mean")
-                state.count(terms, weight=min(size, count - step * size) / count, last_of_epoch=step == steps - 1)
+                state.count(terms, weight=min(size, count - step * size) / count)
                 state.seconds = time.monotonic() - begun
                 if fabric.is_global_zero:
                     self.progress("pre-training", epoch * count + min(count, (step + 1) * size), epochs * count)
@@ -187,67 +211,6 @@ class _Loop:
             # A thread of gloo's needs Python to let go of the last tensors; if Python ends first, the process aborts.
             time.sleep(0.3)
         return weights, state.losses, state.seconds
-
-
-class _State:
-    """Everything that a run needs to go on: weights, optimiser moments, the number of steps, and the losses so far."""
-
-    def __init__(self, objective: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
-        self.objective, self.optimizer, self.settings = objective, optimizer, settings
-        self.step, self.seconds = 0, 0.0
-        self.losses: dict[str, list[float]] = {}
-        self._sums: dict[str, Tensor] = {}
-
-    def count(self, terms: dict[str, Tensor], weight: float, last_of_epoch: bool) -> None:
-        """Note that one more step is done, and what it lost; ``weight`` is its share of the epoch."""
-        self.step += 1
-        for name, term in terms.items():
-            self._sums[name] = self._sums.get(name, torch.zeros((), device=term.device)) + weight * term.detach()
-        if last_of_epoch:
-            for name, total in self._sums.items():
-                self.losses.setdefault(name, []).append(float(total))
-                if not math.isfinite(float(total)):
-                    raise ValueError(f"pre-training diverged: the {name} loss is {float(total)}; try a smaller lr")
-            self._sums = {}
-
-    def save(self, path: Path) -> None:
-        tensors = {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors.update({f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()})
-        tensors.update({f"sums.{name}": tensor for name, tensor in self._sums.items()})
-        progress = {"step": self.step, "seconds": self.seconds, "losses": self.losses}
-        save_tensors(path, "pretraining", tensors, {"run": self.settings, "progress": progress})
-
-    def load(self, path: Path) -> None:
-        """Raises ValueError if the file is damaged, or of a run with other settings."""
-        tensors, found = load_tensors(path, "pretraining")
-        run = json.loads(json.dumps(self.settings))
-        differing = [name for name in run if found["run"].get(name) != run[name]]
-        if differing:
-            what = ", ".join(f"{name} was {found['run'].get(name)!r}, is {run[name]!r}" for name in differing)
-            raise ValueError(f"{path} is the checkpoint of another run: {what}")
-        parts: dict[str, dict[str, Tensor]] = {"objective": {}, "optimizer": {}, "sums": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        load_weights(self.objective, parts["objective"], path)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        device = next(self.objective.parameters()).device
-        self._sums = {name: tensor.to(device) for name, tensor in parts["sums"].items()}
-        progress = found["progress"]
-        self.step, self.seconds, self.losses = progress["step"], progress["seconds"], progress["losses"]
-
-
-def fingerprint(archs: ArchBatch, columns: Iterable[ndarray]) -> str:
-    """A digest of architectures and of what is known of them."""
-    digest = hashlib.sha256()
-    for array in (archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets, *columns):
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _seed(device: torch.device, seed: int, step: int, rank: int) -> None:

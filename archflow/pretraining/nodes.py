@@ -18,8 +18,8 @@ _UNFOLDED = 64
 class NodeValues(nn.Module):
     """A value for each node: the encoder's own, or, where it has none, unfolded from the architecture's one vector.
 
-    Unfolding is one layer that gives a value for each place in the numbering of the nodes, so such a task learns how
-    nodes are numbered, as encoders without node values do.
+    Unfolding is one layer that gives a value for each place in the numbering of the nodes. So, as with all encoders
+    without node values, what is learned depends on how nodes are numbered.
 
     Args:
         encoder: any.
@@ -49,6 +49,15 @@ def most_nodes(archs: ArchBatch) -> int:
     return int(np.diff(archs.node_offsets).max())
 
 
-def inner_operations(vocabulary: tuple[str, ...]) -> Bool[ndarray, " operations"]:
-    """Which operations are a choice, that is neither an input nor an output of the network."""
-    return np.array([not name.startswith(("input", "output")) for name in vocabulary])
+def inner_operations(archs: ArchBatch) -> Bool[ndarray, " operations"]:
+    """Which operations are a choice, that is neither an input nor an output of the network.
+
+    Inputs and outputs are told by names that begin with these words. In a vocabulary without such names they are the
+    operations that no node between others carries; if that leaves no two to choose from, all operations are a choice.
+    """
+    named = np.array([name.startswith(("input", "output")) for name in archs.vocabulary])
+    if named.any():
+        return ~named
+    between = (archs.predecessors.counts > 0) & (archs.successors.counts > 0)
+    found = np.bincount(archs.operations[between], minlength=len(archs.vocabulary)) > 0
+    return found if found.sum() > 1 else np.ones_like(found)

@@ -1,36 +1,128 @@
-"""Pre-training tasks: what an encoder can learn from architectures alone.
+"""What a pretext task is: something that an encoder can learn from architectures alone, without a label.
 
-A task says how to turn an encoder and architectures into an objective: a module whose call with the numbers of a
-minibatch gives the terms of the loss by name. :func:`archflow.pretrain` does the rest.
+A :class:`Task` holds settings. Its ``build`` turns an encoder and architectures into an :class:`Objective`: a module
+whose call with the numbers of a minibatch gives the terms of the loss by name. :func:`archflow.pretrain` does the rest.
 
-Here: FGP, the method (``fgp.py``), and what it was compared with: a zero-cost proxy alone (``zero_cost.py``), arch2vec,
-GMAE and GraphCL.
+archflow has FGP (``fgp.py``), and what it was compared with: zero-cost proxies alone (there too), arch2vec, GMAE and
+GraphCL, a file each.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import inspect
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder
+from archflow.support.documents import plain
+from archflow.support.settings import check_range, check_types
 
 
-class Task(Protocol):
-    """What a pre-training task offers."""
+class FlowDefaults(Protocol):
+    """The published settings of a space's flow surrogate, such as :class:`archflow.benchmarks.record.Published`."""
+
+    @property
+    def k(self) -> int:
+        """Length of the surrogate."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the random weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The parent of every pretext task: a frozen dataclass whose fields are the task's settings.
+
+    Attributes:
+        name: how it is called in settings, and by :func:`archflow.tasks`.
+        arrays: names of the fields that hold data of the architectures or random draws, and so are no settings.
+    """
+
+    name: ClassVar[str]
+    arrays: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Check the settings; a task with bounds to check extends this.
+
+        Raises:
+            ValueError: a setting has another type than its field.
+        """
+        check_types(self, f"task {self.name}")
+
+    def check_widths(self, *names: str) -> None:
+        """Raise ValueError unless each of the named settings is a width that a layer can have, from 1 to 65,536."""
+        check_range(self, f"task {self.name}", 1, 65_536, *names)
 
     def build(self, encoder: Encoder, archs: ArchBatch) -> nn.Module:
-        """A module that holds ``encoder`` and whose call with (batch,) int64 numbers gives a dict of scalar terms."""
-        ...
+        """A module that holds ``encoder`` and whose call with (batch,) int64 numbers gives a dict of scalar terms.
+
+        Raises:
+            ValueError: the task cannot be learned on these architectures, or not by this encoder.
+        """
+        raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """The task's settings, JSON-able, beginning with its name under "task"."""
-        ...
+        """The settings, JSON-able, beginning with the name under "task"; arrays are left out."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.arrays}
+        return {"task": self.name, **plain(settings)}
+
+    @classmethod
+    def for_space(
+        cls,
+        operations: int,
+        published: FlowDefaults,
+        proxies: Float[ndarray, "archs proxies"] | None,
+        seed: int,
+        **settings: Any,
+    ) -> Self:
+        """The task for the architectures of a space.
+
+        Args:
+            operations: how many there are in the vocabulary.
+            published: defaults for the flow surrogate's draw.
+            proxies: a column for each proxy, or None.
+            seed: of what is drawn once for the whole pre-training.
+            settings: some of :meth:`setting_names`.
+
+        Raises:
+            ValueError: a setting is outside its range, or the task learns from proxies and there are none.
+        """
+        return cls(**settings)
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """The settings that :meth:`for_space` takes, sorted: fields that are no arrays, and its keyword arguments."""
+        names = {field.name for field in fields(cls)} - set(cls.arrays)
+        arguments = inspect.signature(cls.for_space).parameters.values()
+        return sorted(names | {argument.name for argument in arguments if argument.kind is argument.KEYWORD_ONLY})
+
+
+class Objective(nn.Module):
+    """The loss of a task as a function of which architectures are in the minibatch; the parent of the tasks' own.
+
+    Args:
+        encoder: what will learn. Subclasses hold it in an attribute, by itself or inside what asks it for node values.
+        archs: all architectures that minibatches will be taken from.
+    """
+
+    def __init__(self, encoder: Encoder, archs: ArchBatch) -> None:
+        super().__init__()
+        self.archs = archs
+        encoder.prepare(archs)
+
+    def forward(self, chosen: Int[ndarray, " batch"]) -> dict[str, Tensor]:
+        """The weighted terms of the loss on the chosen architectures, by name; their sum is the loss."""
+        raise NotImplementedError
 
 
 def step_generator() -> np.random.Generator:
-    """NumPy's generator for one minibatch, seeded from torch's global one, which is the run's and the step's."""
+    """NumPy's generator for one minibatch, seeded from PyTorch's global one, which belongs to the run and the step."""
     return np.random.default_rng(int(torch.randint(2**62, ())))

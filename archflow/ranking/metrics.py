@@ -1,16 +1,15 @@
-"""How well scores rank architectures, and the loss that teaches it.
+"""How well scores rank architectures.
 
 Kendall's τ looks at the whole ranking; Precision@K% asks whether the best are found, which is what a search needs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
-from scipy.stats import kendalltau
-from torch import Tensor
 
 
 def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"]) -> float:
@@ -19,6 +18,8 @@ def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " arch
     Raises:
         ValueError: the lengths differ, there are fewer than two, or a value is NaN.
     """
+    from scipy.stats import kendalltau
+
     accuracy, score = _checked(accuracy, score)
     return float(kendalltau(accuracy, score).statistic)
 
@@ -39,30 +40,23 @@ def precision_at(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " arc
     return len(np.intersect1d(best_true, best_scored)) / count
 
 
-def pairwise_margin_loss(
-    score: Float[Tensor, "*lists archs"],
-    target: Float[Tensor, "*lists archs"],
-    margin: float = 0.1,
-    max_pairs: int | None = None,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
-    """Mean over pairs with target_i > target_j of max(0, margin − (score_i − score_j)); 0 where there is no such pair.
+@dataclass(frozen=True)
+class RankScores:
+    """How well scores rank architectures: Kendall's τ, and Precision at 1 % and at 5 %."""
 
-    Args:
-        score: predictions, one list of them or several, whose losses are averaged.
-        target: what the predictions should be ordered by.
-        margin: how far apart a pair's scores should be; 0.1 is the field's usual value.
-        max_pairs: if there are more pairs, so many of them are drawn at random from ``generator``.
-        generator: a CPU generator; torch's own if None.
+    tau: float
+    p_at_1: float
+    p_at_5: float
+
+
+def scores_of(accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " archs"]) -> RankScores:
+    """All that archflow's tables say of a ranking.
+
+    Raises:
+        ValueError: as :func:`kendall_tau`.
     """
-    pairs: Bool[Tensor, "*lists archs archs"] = target[..., :, None] > target[..., None, :]
-    if max_pairs is not None:
-        flat = pairs.flatten().nonzero()[:, 0]
-        if len(flat) > max_pairs:
-            drawn = flat[torch.randperm(len(flat), generator=generator)[:max_pairs].to(flat.device)]
-            pairs = torch.zeros_like(pairs).flatten().index_fill_(0, drawn, True).view_as(pairs)
-    short = torch.relu(score[..., None, :] - (score[..., :, None] - margin))
-    return ((short * pairs).sum((-2, -1)) / pairs.sum((-2, -1)).clamp(min=1)).mean()
+    precision = (precision_at(accuracy, predicted, percent) for percent in (1, 5))
+    return RankScores(kendall_tau(accuracy, predicted), *precision)
 
 
 def _checked(accuracy: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:

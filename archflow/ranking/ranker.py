@@ -1,74 +1,102 @@
-"""Fine-tuning an encoder on a few labelled architectures, and ranking all others with it."""
+"""Ranking architectures from a few labels: the face of every head."""
 
 from __future__ import annotations
 
 import copy
+import warnings
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self, overload
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.space import Space
 from archflow.encoding.base import Encoder
-from archflow.encoding.registry import describe, encode, from_description, load_weights
-from archflow.ranking.metrics import kendall_tau, pairwise_margin_loss
-from archflow.support.devices import resolve_device, seeded
-from archflow.support.files import load_tensors, save_tensors
+from archflow.ranking.fitted import Fitted, Labelled, read_columns, require_columns
+from archflow.ranking.head import Examples, Head
+from archflow.ranking.labels import check_labels, joined, merged
+from archflow.ranking.metrics import kendall_tau
+from archflow.ranking.registry import make_head
+from archflow.ranking.sources import space_of
 from archflow.support.progress import Progress, silent
+
+_FEW = 10
+"""Labels below which a ranking is poor."""
 
 
 class Ranker:
     """Scores architectures so that better ones score higher; the feel of a scikit-learn regressor.
 
-    ``fit`` leaves the encoder that it is given as it was and trains a copy, so one pre-trained encoder serves many
-    rankers. The defaults are METHOD's settings for NAS-Bench-201.
+    ``fit`` leaves the encoder that it is given as it was, so one pre-trained encoder serves many rankers.
+
+    >>> ranker = archflow.Ranker(encoder, head="gp").fit(archs[labelled], accuracy[labelled])
+    >>> mean, std = ranker.predict(archs, return_std=True)
+    >>> ranker.suggest(archs, 10)
 
     Args:
-        encoder: pre-trained or not.
-        epochs: how many times to go through the labelled architectures.
-        batch_size: architectures in a minibatch.
-        lr: Adam's learning rate.
-        margin: how far apart the scores of a pair should be.
-        max_pairs: pairs of a minibatch that enter the loss; None for all, 8 × batch_size is METHOD's for other spaces.
-        clip: largest norm of the gradient.
-        seed: fixes the head's first weights, the order of the minibatches, and what dropout drops.
-        device: "cpu", "cuda", …, or "auto".
+        encoder: pre-trained or not; None for a head that does without, as "gp" does.
+        head: the name of a head, see :func:`archflow.ranking.registry.heads`, or one of one's own.
+        space: where architectures are from, whose proxies the head then reads: a space or its name, "auto" for the
+            known space whose operations are called as theirs, None for none.
+        seed: fixes whatever is random in the head.
+        device: "cpu", "cuda", …, or "auto": where encoders compute.
+        settings: of the head of that name, as ``epochs`` of "finetune".
 
     Attributes:
-        losses: mean loss of each epoch of the last ``fit``.
-        validation_taus: Kendall's τ on the validation architectures after each epoch, empty if there were none.
         provenance: what was kept with a loaded ranker.
+
+    Raises:
+        ValueError: an unknown head, space or setting, or a head that needs an encoder has none.
     """
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | None,
+        head: str | Head = "finetune",
         *,
-        epochs: int = 500,
-        batch_size: int = 16,
-        lr: float = 1e-3,
-        margin: float = 0.1,
-        max_pairs: int | None = None,
-        clip: float = 1.0,
+        space: str | Space | None = "auto",
         seed: int = 0,
         device: str = "auto",
+        **settings: Any,
     ) -> None:
-        if epochs < 1 or batch_size < 2 or not lr > 0:
-            raise ValueError("a ranker needs epochs ≥ 1, batch_size ≥ 2 (it learns from pairs) and lr > 0")
-        self.encoder = encoder
-        self.settings: dict[str, Any] = {
-            **{"epochs": epochs, "batch_size": batch_size, "lr": lr, "margin": margin, "max_pairs": max_pairs},
-            **{"clip": clip, "seed": seed},
-        }
-        self.device = device
-        self.losses: list[float] = []
-        self.validation_taus: list[float] = []
+        if isinstance(head, Head) and settings:
+            raise ValueError(f"a head that is made brings its settings with it; leave {', '.join(settings)} out")
+        self._unfitted = head if isinstance(head, Head) else make_head(head, **settings)
+        if encoder is None and self._unfitted.needs_encoder:
+            raise ValueError(f"the head '{self._unfitted.name}' needs an encoder; the head 'gp' does without")
+        if isinstance(space, str) and space != "auto":
+            make_space(space)
+        self.encoder, self.head, self.space, self.seed, self.device = encoder, head, space, seed, device
         self.provenance: dict[str, Any] = {}
-        self._model: _Scorer | None = None
+        self._fitted: Fitted | None = None
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the head, a frozen dataclass."""
+        return self._unfitted.settings
+
+    @property
+    def losses(self) -> list[float]:
+        """Mean loss of each epoch of the last ``fit``, for a head that learns in epochs."""
+        return [] if self._fitted is None else self._fitted.head.losses
+
+    @property
+    def validation_taus(self) -> list[float]:
+        """Kendall's τ on the validation architectures after each epoch, empty if there were none."""
+        return [] if self._fitted is None else self._fitted.head.validation_taus
+
+    @property
+    def labelled(self) -> Labelled:
+        """The architectures and labels that the ranker was fitted on; those for validation come last.
+
+        Raises:
+            ValueError: it was not fitted.
+        """
+        return self._ready().labelled
 
     def fit(
         self,
@@ -76,74 +104,139 @@ class Ranker:
         accuracy: Float[ndarray, " archs"],
         validation: tuple[ArchBatch, Float[ndarray, " others"]] | None = None,
         progress: Progress = silent,
-    ) -> Ranker:
+        *,
+        proxies: Float[ndarray, "archs proxies"] | None = None,
+        validation_proxies: Float[ndarray, "others proxies"] | None = None,
+    ) -> Self:
         """Learn to order the labelled architectures.
 
         Args:
-            archs: the labelled architectures.
+            archs: the labelled architectures. One that is there several times counts once, with its mean label.
             accuracy: for each of them a number, higher is better.
-            validation: other labelled architectures; the weights of the epoch with the best τ on them are kept. Without
-                them, those of the last epoch.
-            progress: told how many epochs are done.
+            validation: other labelled architectures. "finetune" keeps the weights of the epoch with the best τ on them;
+                a head with no such use for them is fitted on them, too.
+            progress: told how much is done.
+            proxies: columns of one's own for ``archs``, beside those of their space.
+            validation_proxies: the same columns for ``validation``.
 
         Raises:
             ValueError: fewer than two labels, a NaN, another length, all labels equal, or another vocabulary.
         """
+        head, space = copy.deepcopy(self._unfitted), space_of(archs, self.space)
         labels = check_labels(archs, accuracy, "labels")
+        columns = read_columns(head, archs, space, proxies)
+        examples, held = Examples(archs, columns.values, labels), None
         if validation is not None:
-            check_labels(*validation, "validation labels")
-            self.encoder.prepare(validation[0])
-        self.encoder.prepare(archs)
-        device, settings = resolve_device(self.device), self.settings
-        with seeded(settings["seed"]):
-            model = _Scorer(copy.deepcopy(self.encoder)).to(device).train()
-            generator = torch.Generator().manual_seed(settings["seed"])
-            optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"], fused=True)
-            ranks = torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(device)
-            self.losses, self.validation_taus, best = [], [], (-np.inf, model.state_dict())
-            for epoch in range(settings["epochs"]):
-                total, batches = 0.0, torch.randperm(len(archs), generator=generator).split(settings["batch_size"])
-                for batch in batches:
-                    loss = pairwise_margin_loss(
-                        model(archs[batch.numpy()]), ranks[batch], settings["margin"], settings["max_pairs"], generator
-                    )
-                    optimizer.zero_grad()
-                    loss.backward()
-                    nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-                    optimizer.step()
-                    total += loss.item()
-                self.losses.append(total / len(batches))
-                if not np.isfinite(total):
-                    raise ValueError(f"fine-tuning diverged in epoch {epoch + 1}; try a smaller lr")
-                if validation is not None:
-                    tau = kendall_tau(validation[1], model.scores(validation[0]))
-                    self.validation_taus.append(tau)
-                    if tau > best[0]:
-                        best = tau, copy.deepcopy(model.state_dict())
-                progress("fine-tuning", epoch + 1, settings["epochs"])
-            if validation is not None:
-                model.load_state_dict(best[1])
-        self._model = model
+            others, other_labels = validation[0], check_labels(*validation, "validation labels")
+            others.require_vocabulary(archs.vocabulary, "the labelled ones")
+            other_columns = read_columns(head, others, space, validation_proxies)
+            require_columns(other_columns, columns.names)
+            held = Examples(others, other_columns.values, other_labels)
+            if not head.needs_validation:
+                examples, held = joined(examples, held), None
+        examples = merged(examples, "labels")
+        held = None if held is None else merged(held, "validation labels")
+        if len(examples.labels) < _FEW:
+            warnings.warn(f"{len(examples.labels)} labels say little: expect a poor ranking below {_FEW}", stacklevel=2)
+        head.fit(self.encoder, *examples, validation=held, seed=self.seed, device=self.device, progress=progress)
+        known = examples if held is None else joined(examples, held)
+        labelled = Labelled(known.archs, known.labels)
+        self._fitted = Fitted(head, self.encoder, space, columns.names, labelled, self.seed)
         return self
 
-    def predict(self, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """A score for each architecture, float32; higher is better.
+    @overload
+    def predict(
+        self,
+        archs: ArchBatch,
+        return_std: Literal[False] = False,
+        *,
+        proxies: Float[ndarray, "archs proxies"] | None = None,
+    ) -> Float[ndarray, " archs"]: ...
+
+    @overload
+    def predict(
+        self, archs: ArchBatch, return_std: Literal[True], *, proxies: Float[ndarray, "archs proxies"] | None = None
+    ) -> tuple[Float[ndarray, " archs"], Float[ndarray, " archs"]]: ...
+
+    def predict(
+        self, archs: ArchBatch, return_std: bool = False, *, proxies: Float[ndarray, "archs proxies"] | None = None
+    ) -> Float[ndarray, " archs"] | tuple[Float[ndarray, " archs"], Float[ndarray, " archs"]]:
+        """A score for each architecture; higher is better. That of "gp" is on the scale of the labels.
+
+        Args:
+            archs: any number of architectures.
+            return_std: whether to return their standard deviations, too.
+            proxies: columns of one's own for them, the same as for the labelled ones.
 
         Raises:
-            ValueError: the ranker was not fitted, or the architectures have another vocabulary.
+            ValueError: the ranker was not fitted, the architectures have another vocabulary or other columns, or
+                deviations are asked of a head that has none.
         """
-        return self._fitted().scores(archs)
+        fitted = self._ready()
+        mean, std = fitted.head.predict(archs, fitted.read(archs, proxies))
+        if not return_std:
+            return mean
+        if std is None:
+            raise ValueError(f"the head '{fitted.head.name}' does not say how sure it is; the head 'gp' does")
+        return mean, std
 
-    def score(self, archs: ArchBatch, accuracy: Float[ndarray, " archs"]) -> float:
+    def intervals(
+        self, archs: ArchBatch, level: float = 0.8, *, proxies: Float[ndarray, "archs proxies"] | None = None
+    ) -> Float[ndarray, "archs 2"]:
+        """Between which two values the label of each architecture lies with probability ``level``.
+
+        Raises:
+            ValueError: as :meth:`predict`; or ``level`` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, not {level}")
+        fitted = self._ready()
+        return fitted.head.intervals(archs, fitted.read(archs, proxies), level)
+
+    def suggest(
+        self,
+        archs: ArchBatch,
+        n: int,
+        exclude_trained: bool = True,
+        *,
+        proxies: Float[ndarray, "archs proxies"] | None = None,
+    ) -> Int[ndarray, " n"]:
+        """Numbers of the ``n`` architectures to train next, the most promising first, no one twice.
+
+        Where the space is known, two architectures are the same if the space takes them for one network; else if
+        operations and edges are the same, node by node.
+
+        Args:
+            archs: the candidates.
+            n: how many.
+            exclude_trained: whether to leave out those that the ranker was fitted on.
+            proxies: columns of one's own for the candidates.
+
+        Raises:
+            ValueError: as :meth:`predict`; or there are not ``n`` architectures to choose from.
+        """
+        fitted = self._ready()
+        columns, keys = fitted.read(archs, proxies), fitted.keys(archs)
+        rows = np.sort(np.unique(keys, return_index=True)[1])
+        if exclude_trained:
+            rows = rows[~np.isin(keys[rows], fitted.keys(fitted.labelled.archs))]
+        if not 1 <= n <= len(rows):
+            raise ValueError(f"{n} architectures cannot be suggested out of {len(rows):,} that may be")
+        return rows[fitted.head.choose(archs[rows], columns[rows], n)]
+
+    def score(
+        self,
+        archs: ArchBatch,
+        accuracy: Float[ndarray, " archs"],
+        *,
+        proxies: Float[ndarray, "archs proxies"] | None = None,
+    ) -> float:
         """Kendall's τ of the predictions with the true accuracies."""
-        return kendall_tau(accuracy, self.predict(archs))
+        return kendall_tau(accuracy, self.predict(archs, proxies=proxies))
 
     def save(self, path: str | Path, **provenance: Any) -> None:
         """Write the fitted ranker to one file; ``provenance`` (JSON-able) is kept with it."""
-        model = self._fitted()
-        curves = {"losses": self.losses, "validation_taus": self.validation_taus}
-        settings = {"encoder": describe(model.encoder), "ranker": self.settings, **curves, "provenance": provenance}
-        save_tensors(path, "ranker", model.state_dict(), settings)
+        self._ready().save(path, provenance)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Ranker:
@@ -151,55 +244,50 @@ class Ranker:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is truncated, foreign, or does not fit together.
+            ValueError: the file is truncated, foreign, of another version, or does not fit together; or its encoder,
+                head or space is not known here.
         """
-        tensors, settings = load_tensors(path, "ranker")
-        ranker = cls(from_description(settings["encoder"]), **settings["ranker"], device=device)
-        ranker.losses, ranker.validation_taus = settings["losses"], settings["validation_taus"]
-        ranker.provenance = settings["provenance"]
-        ranker._model = _Scorer(ranker.encoder).to(resolve_device(device))
-        load_weights(ranker._model, tensors, path)
+        fitted, provenance = Fitted.load(path, device)
+        head, space = fitted.head, fitted.space
+        ranker = cls(
+            *(fitted.encoder, head.name),
+            space=space and space.name,
+            seed=fitted.seed,
+            device=device,
+            **_settings(head.settings),
+        )
+        ranker._fitted, ranker.provenance = fitted, provenance
         return ranker
 
-    def _fitted(self) -> _Scorer:
-        if self._model is None:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """What the ranker was made with, as scikit-learn calls it."""
+        made = {name: getattr(self, name) for name in ("encoder", "head", "space", "seed", "device")}
+        return made | ({} if isinstance(self.head, Head) else _settings(self.settings))
+
+    def set_params(self, **changed: Any) -> Self:
+        """Change what the ranker was made with; afterwards it is not fitted. Another head begins with its defaults."""
+        made = self.get_params()
+        if "head" in changed:
+            made = {name: value for name, value in made.items() if name not in _settings(self.settings)}
+        self.__dict__.update(type(self)(**{**made, **changed}).__dict__)
+        return self
+
+    def __repr__(self) -> str:
+        settings, defaults = (_settings(each) for each in (self.settings, type(self.settings)()))
+        parts = [
+            "None" if self.encoder is None else self.encoder.name,
+            f"head={self._unfitted.name!r}",
+            *(f"{name}={value!r}" for name, value in settings.items() if value != defaults[name]),
+            f"seed={self.seed}",
+        ]
+        state = "not fitted" if self._fitted is None else f"fitted on {len(self.labelled.labels):,} architectures"
+        return f"<Ranker({', '.join(parts)}), {state}>"
+
+    def _ready(self) -> Fitted:
+        if self._fitted is None:
             raise ValueError("this ranker has not been fitted yet")
-        return self._model
+        return self._fitted
 
 
-class _Scorer(nn.Module):
-    """An encoder with a head that turns a vector into a score."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.ReLU(), nn.Linear(encoder.width, 1))
-
-    def forward(self, archs: ArchBatch) -> Float[Tensor, " archs"]:
-        score: Tensor = self.head(self.encoder(archs))[:, 0]
-        return score
-
-    @torch.no_grad()
-    def scores(self, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        scores: ndarray = self.head(encode(self.encoder, archs))[:, 0].cpu().numpy()
-        return scores
-
-
-def check_labels(archs: ArchBatch, labels: Float[ndarray, " archs"], what: str) -> Float[ndarray, " archs"]:
-    """The labels as float64, if they can teach a ranking of the architectures.
-
-    Raises:
-        ValueError: another length than the architectures, fewer than two, a NaN or infinity, or all equal.
-    """
-    labels = np.asarray(labels, dtype=float)
-    if labels.shape != (len(archs),):
-        raise ValueError(f"there are {len(archs):,} architectures, but the {what} have shape {labels.shape}")
-    if len(labels) < 2:
-        raise ValueError(f"a ranking needs at least two {what}, not {len(labels)}")
-    if not np.isfinite(labels).all():
-        raise ValueError(
-            f"the {what} contain NaN or infinity (the first at number {1 + int(np.argmin(np.isfinite(labels)))})"
-        )
-    if (labels == labels[0]).all():
-        raise ValueError(f"all {what} are equal, so there is nothing to rank")
-    return labels
+def _settings(settings: Any) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in fields(settings)}

@@ -1,43 +1,33 @@
 """The studies of the FGP paper: which runs each is made of, and what was published.
 
-A study is a grid: every value of each of its axes with every value of the others. What the values mean (widths, epochs,
-settings of a pre-training) is said once, in the tables below.
+A study is a grid: every value of each of its axes with every value of the others. What a pretext is, stands in
+:mod:`archflow.studies.methods`; the settings of a benchmark in its own record; sizes and epochs in a budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from archflow.encoding.registry import encoder_kind, encoders
-from archflow.pretraining.registry import task_kind, tasks
-from archflow.studies.runs import Cell, Place
-from archflow.support.plugins import code_of
+from archflow.benchmarks.registry import published
+from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.space import Space
+from archflow.encoding.registry import ENCODERS, encoders
+from archflow.pretraining.loop import PretrainSettings
+from archflow.pretraining.registry import TASKS
+from archflow.ranking.finetune import FinetuneSettings
+from archflow.studies.methods import head_code, head_proxies, head_settings, pretext, ranks_alone, takes_encoder
+from archflow.studies.protocol import GridPoint, Run, Source, changed
+from archflow.support.digests import digest_sources
 
-PRETEXTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "none": ("none", {}),
-    "graphcl": ("graphcl", {}),
-    "arch2vec": ("arch2vec", {}),
-    "gmae": ("gmae", {}),
-    "zero-cost": ("zero-cost", {}),
-    "fgp": ("fgp", {}),
-    "fgp-without-reconstruction": ("fgp", {"lambda1": 0.0}),
-    "fgp-without-proxy": ("fgp", {"lambda2": 0.0}),
-    "fgp-without-forward": ("fgp", {"passes": "backward"}),
-    "fgp-without-backward": ("fgp", {"passes": "forward"}),
-    "fgp-2-rounds": ("fgp", {"rounds": 2}),
-    "fgp-5-draws": ("fgp", {"draws": 5}),
-    **{f"fgp-draw-{number}": ("fgp", {"draw_seed": 1000 + number}) for number in range(5)},
-}
-"""What a study calls a pre-training: the task, and its settings. The name of any other task is that task."""
 
-PROXIES = {"nasbench201": "measured/jacov", "nasbench-graph": "cora/para"}
-"""The proxies of a space, the same for all methods; all that it knows in closed form where none is named.
+class Proxies(NamedTuple):
+    """Names of the proxies that a run is pre-trained on, and that its head reads; "none" for none."""
 
-jacov has the best validation τ of the thirteen that were measured on NAS-Bench-201 (experiments/proxies).
-"""
+    proxies: str
+    head_proxies: str
 
 
 @dataclass(frozen=True)
@@ -45,24 +35,37 @@ class Budget:
     """How large encoders are and how long they learn; the same for all methods.
 
     Attributes:
-        epochs: of pre-training.
-        sizes: for an encoder's name its settings; those of others are its own defaults.
-        tuning: for a space's name the settings of fine-tuning; those of others are the ranker's own defaults.
-        wide: spaces for which ResGatedGCN and GIN are 256 wide, unless ``sizes`` has them.
+        pretrain_epochs: epochs of pre-training.
+        finetune_epochs: epochs of fine-tuning; as published for the benchmark if None.
+        hidden: width of ResGatedGCN and GIN; as published for the benchmark if None.
+        sizes: keyword arguments of other encoders by name; those that are not named keep their defaults.
+        proxies: names of the proxies; as published for the benchmark if None.
     """
 
-    epochs: int
-    sizes: dict[str, dict[str, Any]]
-    tuning: dict[str, dict[str, Any]]
-    wide: Sequence[str] = ()
+    pretrain_epochs: int
+    finetune_epochs: int | None = None
+    hidden: int | None = None
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    proxies: str | None = None
+
+    def proxies_at(self, point: GridPoint) -> Proxies:
+        """The proxies that the run at a point reads."""
+        return proxies_at(point, make_space(point.space), self.proxies or published(point.space).proxies)
+
+    def with_epochs(self, pretrain: int | None, finetune: int | None) -> Budget:
+        """The budget with other epochs, where they are given."""
+        return replace(
+            self,
+            pretrain_epochs=self.pretrain_epochs if pretrain is None else pretrain,
+            finetune_epochs=self.finetune_epochs if finetune is None else finetune,
+        )
 
 
-_TUNING = {"nasbench101": {"epochs": 200, "max_pairs": 128}, "darts": {"epochs": 300, "max_pairs": 128}}
 BUDGETS = {
-    "published": Budget(200, {}, _TUNING, wide=("nasbench101", "darts")),
-    "two-cores": Budget(20, {"flowerformer": {"hidden": 32, "layers": 3, "heads": 4}}, _TUNING),
+    "published": Budget(200),
+    "two-cores": Budget(20, hidden=128, sizes={"flowerformer": {"hidden": 32, "layers": 3, "heads": 4}}),
 }
-"""METHOD's settings, and some that two cores can afford."""
+"""The published settings, and some that two cores can afford."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,14 @@ class Study:
     Attributes:
         about: what it asks, in a line.
         spaces: their names, and so on for each axis.
-        x: the axis that a plot is drawn over; a bar a row if there is none.
+        x: the axis that a plot is drawn over; None for one row a method.
     """
 
     about: str
     spaces: Sequence[str] = ("nasbench101", "nasbench201", "darts")
     encoders: Sequence[str] = ("resgatedgcn",)
     pretexts: Sequence[str] = ("none", "fgp")
+    heads: Sequence[str] = ("finetune",)
     labels: Sequence[float] = (0.01,)
     shares: Sequence[float | Literal["pool"]] = (1.0,)
     x: Literal["labels", "share"] | None = None
@@ -132,91 +136,138 @@ STUDIES = {
         pretexts=tuple(f"fgp-draw-{number}" for number in range(5)),
     ),
 }
-"""The studies that rank; ``operation-probe`` and ``speed`` stand in files of their own."""
+"""The studies that rank; ``operation-probe`` and ``speed`` have files of their own."""
 
 
 @dataclass(frozen=True)
-class Published:
-    """What a paper gives for one row: τ and Precision@1%, ×100; None where METHOD does not have it."""
+class PublishedScores:
+    """What the paper gives for one row: τ and Precision@1%, ×100; None where it is not known here."""
 
     tau: float
     p_at_1: float | None = None
 
 
 PUBLISHED = {
-    ("nasbench101", "resgatedgcn", "none"): Published(65.0, 18.2),
-    ("nasbench201", "resgatedgcn", "none"): Published(73.4, 29.7),
-    ("nasbench101", "resgatedgcn", "zero-cost"): Published(68.3, 26.2),
-    ("nasbench201", "resgatedgcn", "zero-cost"): Published(79.9, 44.3),
-    ("nasbench101", "resgatedgcn", "fgp"): Published(74.8, 37.5),
-    ("nasbench201", "resgatedgcn", "fgp"): Published(82.2, 48.9),
-    ("nasbench101", "gin", "none"): Published(62.8, 26.9),
-    ("nasbench201", "gin", "none"): Published(65.7, 25.0),
-    ("nasbench101", "gin", "fgp"): Published(67.8, 33.2),
-    ("nasbench201", "gin", "fgp"): Published(79.2, 35.6),
-    ("nasbench101", "flowerformer", "none"): Published(74.0, 35.3),
-    ("nasbench201", "flowerformer", "none"): Published(77.3, 35.6),
-    ("nasbench101", "flowerformer", "fgp"): Published(76.3, 40.6),
-    ("nasbench201", "flowerformer", "fgp"): Published(83.6, 48.3),
-    ("nasbench101", "resgatedgcn", "fgp-without-reconstruction"): Published(68.3, 26.2),
-    ("nasbench201", "resgatedgcn", "fgp-without-reconstruction"): Published(79.9),
-    ("nasbench101", "resgatedgcn", "fgp-without-proxy"): Published(71.5, 35.6),
-    ("nasbench201", "resgatedgcn", "fgp-without-proxy"): Published(74.5),
-    ("nasbench101", "resgatedgcn", "fgp-without-forward"): Published(73.5, 36.3),
-    ("nasbench201", "resgatedgcn", "fgp-without-forward"): Published(81.4),
-    ("nasbench101", "resgatedgcn", "fgp-without-backward"): Published(72.4, 31.0),
-    ("nasbench201", "resgatedgcn", "fgp-without-backward"): Published(81.4),
+    ("nasbench101", "resgatedgcn", "none"): PublishedScores(65.0, 18.2),
+    ("nasbench201", "resgatedgcn", "none"): PublishedScores(73.4, 29.7),
+    ("nasbench101", "resgatedgcn", "zero-cost"): PublishedScores(68.3, 26.2),
+    ("nasbench201", "resgatedgcn", "zero-cost"): PublishedScores(79.9, 44.3),
+    ("nasbench101", "resgatedgcn", "fgp"): PublishedScores(74.8, 37.5),
+    ("nasbench201", "resgatedgcn", "fgp"): PublishedScores(82.2, 48.9),
+    ("nasbench101", "gin", "none"): PublishedScores(62.8, 26.9),
+    ("nasbench201", "gin", "none"): PublishedScores(65.7, 25.0),
+    ("nasbench101", "gin", "fgp"): PublishedScores(67.8, 33.2),
+    ("nasbench201", "gin", "fgp"): PublishedScores(79.2, 35.6),
+    ("nasbench101", "flowerformer", "none"): PublishedScores(74.0, 35.3),
+    ("nasbench201", "flowerformer", "none"): PublishedScores(77.3, 35.6),
+    ("nasbench101", "flowerformer", "fgp"): PublishedScores(76.3, 40.6),
+    ("nasbench201", "flowerformer", "fgp"): PublishedScores(83.6, 48.3),
+    ("nasbench101", "resgatedgcn", "fgp-without-reconstruction"): PublishedScores(68.3, 26.2),
+    ("nasbench201", "resgatedgcn", "fgp-without-reconstruction"): PublishedScores(79.9),
+    ("nasbench101", "resgatedgcn", "fgp-without-proxy"): PublishedScores(71.5, 35.6),
+    ("nasbench201", "resgatedgcn", "fgp-without-proxy"): PublishedScores(74.5),
+    ("nasbench101", "resgatedgcn", "fgp-without-forward"): PublishedScores(73.5, 36.3),
+    ("nasbench201", "resgatedgcn", "fgp-without-forward"): PublishedScores(81.4),
+    ("nasbench101", "resgatedgcn", "fgp-without-backward"): PublishedScores(72.4, 31.0),
+    ("nasbench201", "resgatedgcn", "fgp-without-backward"): PublishedScores(81.4),
 }
 """With 1 % labels and the whole space pre-trained on (NeurIPS 2025, arXiv:2510.18360)."""
 
 
-@dataclass(frozen=True)
-class Point(Place):
-    """A place whose table is not read yet."""
+def grid(study: Study, added: Mapping[str, Sequence[str]], seeds: Sequence[int], splits: int) -> Iterator[GridPoint]:
+    """All points of a study's grid, those of one pre-trained encoder side by side.
 
-    def cell(
-        self, table: str, data: str, budget: Budget, epochs: int | None = None, finetune_epochs: int | None = None
-    ) -> Cell:
-        """With what the values mean in a budget, and with other epochs than the budget's, where they are given."""
-        task, task_settings = PRETEXTS.get(self.pretext, (self.pretext, {}))
-        wide = self.encoder in ("resgatedgcn", "gin") and self.space in budget.wide
-        size = budget.sizes.get(self.encoder, {"hidden": 256} if wide else {})
-        return Cell(
-            **vars(self),
-            table=table,
-            data=data,
-            encoder_settings=size,
-            task=task,
-            task_settings=task_settings,
-            proxy=PROXIES.get(self.space, "closed-form"),
-            code=code_of(encoder_kind(self.encoder), *([] if task == "none" else [task_kind(task)])),
-            pretraining={"epochs": epochs or budget.epochs},
-            fine_tuning=budget.tuning.get(self.space, {}) | ({"epochs": finetune_epochs} if finetune_epochs else {}),
-        )
-
-
-def points(study: Study, added: dict[str, list[str]], seeds: Sequence[int], splits: int) -> Iterator[Point]:
-    """All places in a study's grid, those of one pre-trained encoder side by side.
+    Without pre-training there is nothing to take a share of, so such a point comes once, with the study's last share. A
+    head that can rank without an encoder comes without one, too.
 
     Args:
         study: one of ``STUDIES``.
-        added: more values for the axes "space", "encoder" and "pretext", by name.
+        added: further values of the axes "space", "encoder", "pretext" and "head".
         seeds: values of the axis "seed".
-        splits: how many permutations there are.
+        splits: how many splits there are.
+
+    Raises:
+        ValueError: an encoder, pretext or head is unknown.
     """
-    for axis, known in (("encoder", encoders()), ("pretext", [*PRETEXTS, *tasks()])):
-        for name in added.get(axis, []):
-            if name not in known:
-                raise ValueError(f"unknown {axis} '{name}'; known: {', '.join(dict.fromkeys(known))}")
-    axes = (
-        dict.fromkeys([*study.spaces, *added.get("space", [])]),
-        dict.fromkeys([*study.encoders, *added.get("encoder", [])]),
-        dict.fromkeys([*study.pretexts, *added.get("pretext", [])]),
-        study.shares,
-        seeds,
-        study.labels,
-        range(splits),
+    for name in added.get("encoder", []):
+        if name not in encoders():
+            raise ValueError(f"unknown encoder '{name}'; known: {', '.join(encoders())}")
+
+    def values(axis: str, own: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys([*own, *added.get(axis, [])]))
+
+    pretexts, heads = values("pretext", study.pretexts), values("head", study.heads)
+    for name in pretexts:
+        pretext(name)
+    on_encoders = [head for head in heads if takes_encoder(head)]
+    alone = [head for head in heads if ranks_alone(head)]
+    last = study.shares[-1]
+    for space in values("space", study.spaces):
+        methods = [
+            *product(values("encoder", study.encoders) if on_encoders else (), pretexts, on_encoders),
+            *(("none", "none", head) for head in alone),
+        ]
+        for encoder, pretext_name, head in methods:
+            shares = (last,) if pretext_name == "none" else study.shares
+            for share, seed, labels, number in product(shares, seeds, study.labels, range(splits)):
+                yield GridPoint(space, encoder, pretext_name, head, labels, share, seed, number)
+
+
+def run_at(point: GridPoint, source: Source, budget: Budget) -> Run:
+    """The run at a point of a grid, on the data of a source and with the settings of a budget."""
+    its, known = pretext(point.pretext), published(point.space)
+    size = budget.sizes.get(point.encoder, {})
+    if point.encoder in ("resgatedgcn", "gin") and not size:
+        size = {"hidden": budget.hidden or known.hidden}
+    epochs = budget.finetune_epochs or known.finetune_epochs
+    return configured(
+        point,
+        source,
+        make_space(point.space),
+        encoder_settings=size,
+        task=its.task,
+        task_settings=its.settings,
+        pretraining=PretrainSettings(epochs=budget.pretrain_epochs),
+        finetuning=FinetuneSettings(epochs=epochs, max_pairs=known.max_pairs),
     )
-    for space, encoder, pretext, share, seed, labels, number in product(*axes):
-        if not (pretext == "none" and share != study.shares[-1]):  # without pre-training there is nothing to share
-            yield Point(space, encoder, pretext, labels, share, seed, number)
+
+
+def proxies_at(point: GridPoint, space: Space, names: str) -> Proxies:
+    """The proxies that the run at a point reads, of those that are named for pre-training and those of the space."""
+    return Proxies("none" if point.pretext == "none" else names, head_proxies(point.head, space, names))
+
+
+def configured(
+    point: GridPoint,
+    source: Source,
+    space: Space,
+    *,
+    encoder_settings: Mapping[str, Any],
+    task: str,
+    task_settings: Mapping[str, Any],
+    pretraining: PretrainSettings,
+    finetuning: FinetuneSettings,
+) -> Run:
+    """The run at a point of a grid with the settings that concern it.
+
+    Raises:
+        ValueError: a setting of the encoder is unknown or refused.
+    """
+    size: dict[str, Any] = {}
+    kinds: list[type[Any]] = [type(space)]
+    if point.encoder != "none":
+        kinds.append(ENCODERS.find(point.encoder))
+        size = changed(kinds[-1].Settings(**encoder_settings))
+    if task != "none":
+        kinds.append(TASKS.find(task))
+    return Run(
+        **vars(point),
+        source=source,
+        encoder_settings=size,
+        task=task,
+        task_settings=task_settings,
+        pretraining=replace(pretraining, seed=point.seed),
+        head_settings=finetuning if point.head == "finetune" else head_settings(point.head),
+        code=digest_sources(*kinds),
+        head_code=head_code(point.head),
+    )

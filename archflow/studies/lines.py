@@ -1,7 +1,7 @@
 """The results of all studies in a folder: a file of JSON lines, one a run.
 
 Lines are added whole and under a lock, so several commands may write at once. A last line that was cut off, by a full
-disk or a killed machine, is passed over, and ended before the next line is added.
+disk or a machine that went down, is skipped, and is ended before the next line is added.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from archflow.studies.evaluate import strict_json
+from archflow.support.documents import strict_json
 
 FILE = "results.jsonl"
 
@@ -58,6 +58,6 @@ def read(folder: Path) -> list[dict[str, Any]]:
         except ValueError:  # cut off, here or by a run that was killed before the lines behind were added
             continue
         if not isinstance(line, dict) or "key" not in line:
-            raise ValueError(f"line {number} of {path} is no result of reproduce; move the file away")
+            raise ValueError(f"line {number} of {path} is no result of a study; move the file away")
         found.setdefault(line["key"], line)
     return list(found.values())

@@ -35,12 +35,12 @@ td, th { padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left
 def draw(name: str, lines: Sequence[dict[str, Any]]) -> Figure:
     """The figure of the study of that name, a row of panels for each space.
 
-    A study that ranks has a panel for each figure: over its axis x if it has one, else a point with its spread a row.
+    A study that ranks has a panel for τ and one for P@1%: over its axis x if it has one, else one point a row.
     Whiskers are sample standard deviations; a ring is what was published.
     """
     if name in STUDIES:
         return _ranking(STUDIES[name], lines)
-    fill = {"operation-probe": _told, "speed": _taken}[name]
+    fill = {"operation-probe": _fill_probe, "speed": _fill_speed}[name]
     spaces = by_space(lines)
     figure = Figure(figsize=(10, 3 * len(spaces)), layout="constrained")
     for (panel,), (space, its) in zip(figure.subplots(len(spaces), 1, squeeze=False), spaces.items(), strict=True):
@@ -69,20 +69,20 @@ def write_page(path: Path, title: str, table: str, drawing: str) -> None:
     """One HTML page that needs nothing else: the table (Markdown), and the figure (SVG)."""
     body = [f"<h1>{html.escape(title)}</h1>"]
     for block in table.strip().split("\n\n"):
-        lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in block.splitlines()]
+        lines = [[text.strip() for text in line.strip().strip("|").split("|")] for line in block.splitlines()]
         if len(lines) < 2:
             body.append(f"<p>{html.escape(block)}</p>")
             continue
         head, rows = lines[0], lines[2:]
-        body.append("<table><tr>" + "".join(f"<th>{_cell(cell)}</th>" for cell in head) + "</tr>")
-        body += ["<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+        body.append("<table><tr>" + "".join(f"<th>{_bold(text)}</th>" for text in head) + "</tr>")
+        body += ["<tr>" + "".join(f"<td>{_bold(text)}</td>" for text in row) + "</tr>" for row in rows]
         body.append("</table>")
     body.append(drawing[max(0, drawing.find("<svg")) :])
     top = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
     write_atomically(path, f"{top}<style>{STYLE}</style>" + "\n".join(body) + "</html>\n")
 
 
-def _cell(text: str) -> str:
+def _bold(text: str) -> str:
     return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
 
 
@@ -106,14 +106,14 @@ def _ranking(study: Study, lines: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _over(panel: Any, axis: str, its: list[Row], name: str) -> None:
-    lines: dict[tuple[str, str], list[Row]] = {}
+    lines: dict[str, list[Row]] = {}
     for row in sorted(its, key=lambda row: float(row.names[axis])):
-        lines.setdefault((row.names["encoder"], row.names["pretext"]), []).append(row)
-    for number, ((encoder, pretext), line) in enumerate(lines.items()):
+        lines.setdefault(_method(row), []).append(row)
+    for number, (method, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         x = [100 * row.names[axis] for row in line]
         y, spread = [row.mean(name) for row in line], [_deviation(row.values(name)) for row in line]
-        panel.errorbar(x, y, spread, marker="o", capsize=3, label=f"{encoder}, {pretext}", color=colour)
+        panel.errorbar(x, y, spread, marker="o", capsize=3, label=method, color=colour)
         for place, row in zip(x, line, strict=True):
             _ring(panel, place, _published(row, name), colour)
     panel.set_xlabel({"labels": "labelled, % of the pool", "share": "pre-trained on, % of the space"}[axis])
@@ -127,10 +127,16 @@ def _beside(panel: Any, its: list[Row], name: str) -> None:
         colour = COLOURS[encoders.index(row.names["encoder"]) % len(COLOURS)]
         panel.errorbar(row.mean(name), place, xerr=_deviation(row.values(name)), marker="o", capsize=3, color=colour)
         _ring(panel, _published(row, name), place, colour)
-        share = f", {row.names['share']}" if row.names["share"] != 1 else ""
-        labels.append(f"{row.names['encoder']}, {row.names['pretext']}{share}")
+        labels.append(_method(row) + (f", {row.names['share']}" if row.names["share"] != 1 else ""))
     panel.set_yticks(range(len(labels)), labels, fontsize=8)
     panel.invert_yaxis()
+
+
+def _method(row: Row) -> str:
+    encoder, pretext, head = (row.names[axis] for axis in ("encoder", "pretext", "head"))
+    if encoder == "none":
+        return str(head)
+    return f"{encoder}, {pretext}" + (f", {head}" if head != "finetune" else "")
 
 
 def _ring(panel: Any, x: float | None, y: float | None, colour: str) -> None:
@@ -138,8 +144,8 @@ def _ring(panel: Any, x: float | None, y: float | None, colour: str) -> None:
         panel.plot(x, y, marker="o", markersize=9, fillstyle="none", color=colour)
 
 
-def _published(row: Row, figure: str) -> float | None:
-    given: float | None = getattr(row.published, figure, None)
+def _published(row: Row, score: str) -> float | None:
+    given: float | None = getattr(row.published, score, None)
     return given
 
 
@@ -147,7 +153,7 @@ def _deviation(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else np.nan
 
 
-def _told(panel: Any, its: list[dict[str, Any]]) -> None:
+def _fill_probe(panel: Any, its: list[dict[str, Any]]) -> None:
     names = list(its[0]["operations"])
     for place, name in enumerate(names):
         right = 100 * np.array([line["operations"][name] for line in its])
@@ -158,7 +164,7 @@ def _told(panel: Any, its: list[dict[str, Any]]) -> None:
     panel.set_xlabel("right, %; a cross: always the more common answer")
 
 
-def _taken(panel: Any, its: list[dict[str, Any]]) -> None:
+def _fill_speed(panel: Any, its: list[dict[str, Any]]) -> None:
     names, rates = zip(*fastest_first(its), strict=True)
     panel.barh(range(len(names)), rates, color=COLOURS[0])
     panel.set_xscale("log")

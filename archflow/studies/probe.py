@@ -1,4 +1,4 @@
-"""Whether an architecture's flow surrogate tells which operations it is made of: the study ``operation-probe``."""
+"""Which operations an architecture is made of, predicted from its flow surrogate: the study ``operation-probe``."""
 
 from __future__ import annotations
 
@@ -10,68 +10,75 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.registry import published
 from archflow.benchmarks.registry import space as make_space
-from archflow.flow import FlowDraw, flow_surrogate
-from archflow.pretraining.fgp import mlp, standardised
+from archflow.benchmarks.space import Space
+from archflow.encoding.losses import mlp
+from archflow.flow import FlowDraw, flow_surrogate, standardised
 from archflow.pretraining.nodes import inner_operations
 from archflow.studies.lines import by_space
-from archflow.studies.runs import all_or_some, digest
+from archflow.studies.runner import Measurement
 from archflow.studies.tables import spread
 from archflow.support.devices import resolve_device, seeded
 
 MOST, HIDDEN, STEPS, BATCH = 20_000, 128, 3000, 256
 
 
+def all_or_sample(space: Space, most: int, seed: int) -> ArchBatch:
+    """All architectures of a space, or a random sample of ``most`` where there are more, or nobody has counted them."""
+    return space.enumerate() if (space.size or most + 1) <= most else space.sample(most, seed)
+
+
 @dataclass(frozen=True)
-class ProbeCell:
+class ProbeRun(Measurement):
     """One flow draw over a space.
 
     Attributes:
-        space: name of the space.
         seed: of the draw, of which architectures are learned from, and of the probe's weights.
-        device: what computes.
+        device: "cpu", "cuda", …
     """
 
-    space: str
     seed: int
     device: str
+    study = "operation-probe"
 
-    @property
-    def key(self) -> str:
-        """A digest of all settings but the device."""
-        settings = {"hidden": HIDDEN, "steps": STEPS, "batch": BATCH, "most": MOST}
-        return digest({"study": "operation-probe", "space": self.space, "seed": self.seed, **settings})
+    def settings(self) -> dict[str, Any]:
+        """All settings but the device."""
+        sizes = {"hidden": HIDDEN, "steps": STEPS, "batch": BATCH, "most": MOST}
+        return {"space": self.space, "seed": self.seed, **sizes}
 
-    def figures(self) -> dict[str, Any]:
+    def measure(self) -> dict[str, Any]:
         """How often a probe is right on architectures that it did not learn from, for each operation.
 
         The probe is an MLP with one hidden layer on the standardised surrogate, which learns from half of the
         architectures, all operations at once. Operations that all architectures or none have are left out.
         """
         space, device = make_space(self.space), resolve_device(self.device)
-        archs = all_or_some(space, MOST, self.seed)
-        k, std = space.flow_defaults
-        s = standardised(flow_surrogate(archs, FlowDraw.sample(len(space.vocabulary), k, std, self.seed)).float())
-        holds = np.zeros((len(archs), len(space.vocabulary)), bool)
-        holds[archs.owners, archs.operations] = True
-        asked = np.flatnonzero(inner_operations(space.vocabulary) & holds.any(0) & ~holds.all(0))
-        truth = torch.from_numpy(holds[:, asked]).float().to(device)
+        archs = all_or_sample(space, MOST, self.seed)
+        known = published(self.space)
+        draw = FlowDraw.sample(len(space.vocabulary), known.k, known.std, self.seed)
+        s = standardised(flow_surrogate(archs, draw).float())
+        present = np.zeros((len(archs), len(space.vocabulary)), bool)
+        present[archs.owners, archs.operations] = True
+        asked = np.flatnonzero(inner_operations(archs) & present.any(0) & ~present.all(0))
+        truth = torch.from_numpy(present[:, asked]).float().to(device)
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(archs)))
-        learned, asked_of = (part.to(device) for part in order.tensor_split(2))
+        learn_from, held_out = (part.to(device) for part in order.tensor_split(2))
         s = s.to(device)
         with seeded(self.seed):
             probe = mlp(s.shape[1], HIDDEN, len(asked)).to(device)
             optimizer = torch.optim.Adam(probe.parameters(), 3e-3)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
             for _ in range(STEPS):
-                batch = learned[torch.randint(len(learned), (BATCH,)).to(device)]
+                batch = learn_from[torch.randint(len(learn_from), (BATCH,)).to(device)]
                 optimizer.zero_grad()
                 F.binary_cross_entropy_with_logits(probe(s[batch]), truth[batch]).backward()
                 optimizer.step()
                 schedule.step()
         with torch.no_grad():
-            right = ((probe(s[asked_of]) > 0) == truth[asked_of].bool()).float().mean(0).tolist()
-        common = truth[asked_of].mean(0)
+            right = ((probe(s[held_out]) > 0) == truth[held_out].bool()).float().mean(0).tolist()
+        common = truth[held_out].mean(0)
         names = [space.vocabulary[number] for number in asked]
         return {
             "architectures": len(archs),

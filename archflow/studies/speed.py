@@ -11,46 +11,44 @@ from typing import Any
 import torch
 
 from archflow.benchmarks.registry import space as make_space
-from archflow.encoding.registry import encode
-from archflow.studies.evaluate import new_encoder
+from archflow.encoding.registry import encode, seeded_encoder
 from archflow.studies.lines import by_space
-from archflow.studies.runs import all_or_some, digest
+from archflow.studies.probe import all_or_sample
+from archflow.studies.runner import Measurement
 from archflow.support.devices import resolve_device
 
 ROUNDS, MOST = 3, 20_000
-PUBLISHED = {"flowerformer": "up to 57, on a GPU"}
+PUBLISHED_TIMES = {"flowerformer": "up to 57, on a GPU"}
 
 
 @dataclass(frozen=True)
-class SpeedCell:
-    """One encoder with its default settings, on all architectures of a space or on so many at random.
+class SpeedRun(Measurement):
+    """One encoder with its default settings, on all architectures of a space or on a random sample of them.
 
     Attributes:
-        space: name of the space.
         encoder: name of the encoder.
         seed: of its weights, and of the sample.
-        device: what computes.
+        device: "cpu", "cuda", …
     """
 
-    space: str
     encoder: str
     seed: int
     device: str
+    study = "speed"
 
-    @property
-    def key(self) -> str:
-        """A digest of all settings."""
-        return digest({"study": "speed", "rounds": ROUNDS, "most": MOST, **asdict(self)})
+    def settings(self) -> dict[str, Any]:
+        """All that the result depends on."""
+        return {"rounds": ROUNDS, "most": MOST, **asdict(self)}
 
-    def figures(self) -> dict[str, Any]:
+    def measure(self) -> dict[str, Any]:
         """Seconds for all architectures, the median of some rounds, with one thread on the CPU."""
         space = make_space(self.space)
-        archs = all_or_some(space, MOST, self.seed)
+        archs = all_or_sample(space, MOST, self.seed)
         device = resolve_device(self.device)
-        model = new_encoder(self.encoder, archs.vocabulary, self.seed, {}).to(device)
+        model = seeded_encoder(self.encoder, archs.vocabulary, self.seed, {}).to(device)
         model.prepare(archs)
         taken = []
-        for _ in range(1 + ROUNDS):  # the first compiles, and is not counted
+        for _ in range(1 + ROUNDS):  # the first, which compiles, is not counted
             begun = time.monotonic()
             encode(model, archs)
             if device.type == "cuda":
@@ -69,7 +67,7 @@ def speed_table(lines: Iterable[dict[str, Any]]) -> str:
         mark = dict(found).get("resgatedgcn")
         for encoder, rate in found:
             times = f"{mark / rate:.1f}" if mark else ""
-            rows.append(f"| {space} | {encoder} | {rate:,.0f} | {times} | {PUBLISHED.get(encoder, '')} |")
+            rows.append(f"| {space} | {encoder} | {rate:,.0f} | {times} | {PUBLISHED_TIMES.get(encoder, '')} |")
     return "\n".join(rows) + "\n"
 
 

@@ -20,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from archflow.support.settings import short
+
 _YOUNG = 10
 """Seconds after which a temporary file that nobody holds is a dead writer's."""
 
@@ -156,11 +158,17 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]
             metadata = file.metadata() or {}
             if metadata.get("archflow") != kind:
                 found = metadata.get("archflow")
-                what = f"it holds '{found}'" if found else "it was not written by archflow"
+                what = f"it holds {short(found)}" if found else "it was not written by archflow"
                 raise ValueError(f"{path} is no archflow '{kind}' file: {what}")
-            yield file, json.loads(metadata["settings"])
+            try:
+                settings = json.loads(metadata["settings"])
+            except (KeyError, ValueError, RecursionError) as error:
+                raise ValueError(f"{path} is damaged: its settings cannot be read ({short(error)})") from None
+            if not isinstance(settings, dict):
+                raise ValueError(f"{path} is damaged: its settings are {short(settings)}")
+            yield file, settings
     except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no archflow file ({error})") from None
+        raise ValueError(f"{path} is truncated or no archflow file ({str(error)[:200]})") from None
 
 
 def _umask() -> int:

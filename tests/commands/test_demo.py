@@ -1,22 +1,17 @@
-import errno
 import functools
-import importlib.util
-import os
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-import archflow.commands.demo as module
 import archflow.report
-import archflow.support.files
-from archflow.benchmarks.nasbench201.space import NASBench201
-from archflow.benchmarks.table import Table, table
-from archflow.commands.demo import best_found, demo, titled
+from archflow.benchmarks.tables import table
+from archflow.commands import demonstration as module
+from archflow.commands.demonstration import best_found, demonstrate
+from archflow.commands.shared import titled
 from archflow.ranking.ranker import Ranker
 from archflow.studies.evaluate import split
-
-SPACE = NASBench201()
+from tests.commands import PREVIOUS, SPACE, words
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,7 @@ class Watched:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "Ranker", functools.partial(Ranker, epochs=3))
             patch.setattr(module, "write_report", self.write)
-            self.result = demo(folder, epochs=1, device="cpu", progress=self.tell, **settings)
+            self.result = demonstrate(folder, pretrain_epochs=1, device="cpu", progress=self.tell, **settings)
         (self.report,) = self.reports
 
     def tell(self, phase, done, total):
@@ -48,16 +43,6 @@ def whole(tmp_path_factory):
     """The demonstration on all of NAS-Bench-201, with fewer epochs, and its folder."""
     folder = tmp_path_factory.mktemp("demo") / "folder"
     return Watched(folder), folder
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """A table of 300 cells in the place of the real one."""
-    archs, rng = SPACE.sample(300, seed=1), np.random.default_rng(1)
-    accuracy = np.log(SPACE.parameters(archs)) + rng.normal(size=300)
-    stand_in = Table("nasbench201/analog", SPACE, archs, {"accuracy": accuracy}, "accuracy")
-    monkeypatch.setattr(module, "table", lambda name: stand_in)
-    return stand_in
 
 
 # On all of NAS-Bench-201
@@ -143,7 +128,7 @@ def without_seconds(result):
     return {**result, "rows": [{**row, "seconds": None} for row in result["rows"]]}
 
 
-def test_a_seed_fixes_everything_and_another_changes_it(small, tmp_path):
+def test_a_seed_fixes_everything_and_another_changes_it(small_demo, tmp_path):
     first, again, other = (Watched(tmp_path, labels=0.2, seed=seed) for seed in (0, 0, 1))
     assert without_seconds(first.result) == without_seconds(again.result)
     for method, score in first.report.scores.items():
@@ -152,11 +137,11 @@ def test_a_seed_fixes_everything_and_another_changes_it(small, tmp_path):
     assert not np.array_equal(first.report.held_out, other.report.held_out)
 
 
-def test_the_labels_of_other_cells_change_no_score(small, tmp_path):
+def test_the_labels_of_other_cells_change_no_score(small_demo, tmp_path):
     """Not those of the test cells, nor those of the pool that are not among the few."""
     first = Watched(tmp_path, labels=0.2)
     unseen = np.flatnonzero(first.report.held_out)
-    accuracy = small.columns["accuracy"]
+    accuracy = small_demo.columns["accuracy"]
     accuracy[unseen] = accuracy[np.random.default_rng(0).permutation(unseen)]
     again = Watched(tmp_path, labels=0.2)
     for method, score in first.report.scores.items():
@@ -164,49 +149,35 @@ def test_the_labels_of_other_cells_change_no_score(small, tmp_path):
     assert first.result["rows"][0]["tau"] != again.result["rows"][0]["tau"]
 
 
-def test_too_few_labels(small, tmp_path):
+def test_too_few_labels(small_demo, tmp_path):
     with pytest.raises(ValueError, match="does not leave two labels or more"):
-        demo(tmp_path, labels=0.001)
+        demonstrate(tmp_path, labels=0.001)
 
 
 @pytest.mark.parametrize("epochs", [0, -1])
-def test_no_epochs(small, tmp_path, epochs):
+def test_no_epochs(small_demo, tmp_path, epochs):
     with pytest.raises(ValueError, match="epochs"):
-        demo(tmp_path, epochs=epochs, labels=0.2)
-
-
-def test_a_full_disk_leaves_the_previous_report(small, tmp_path, monkeypatch):
-    (tmp_path / "report.html").write_text("the previous report")
-
-    def fail(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(archflow.support.files.os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        Watched(tmp_path, labels=0.2)
-    assert (tmp_path / "report.html").read_text() == "the previous report"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+        demonstrate(tmp_path, pretrain_epochs=epochs, labels=0.2)
 
 
 def test_an_unwritable_folder_is_noticed_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "table", lambda name: pytest.fail("the work has begun"))
     (tmp_path / "file").write_text("text")
     with pytest.raises(OSError, match="file"):
-        demo(tmp_path / "file")
+        demonstrate(tmp_path / "file")
     (tmp_path / "folder" / "report.html").mkdir(parents=True)
     with pytest.raises(OSError, match=r"report\.html"):
-        demo(tmp_path / "folder")
+        demonstrate(tmp_path / "folder")
     assert (tmp_path / "file").read_text() == "text"
 
 
-def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "analognasbench" else find_spec(name, *rest)
-    )
-    with pytest.raises(ModuleNotFoundError, match=r"pip install analog-nasbench"):
-        demo(tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_it_prints_two_rows_and_the_ten_best(here, call, small_demo):
+    outcome = call(*words("demo"))
+    assert outcome.code == 0
+    for text in ("FGP", "no pre-training", "τ ×100", "P@1% ×100", "P@5% ×100", "true rank", "below/report.html"):
+        assert text in outcome.out
+    assert (here / "below" / "report.html").read_bytes() != PREVIOUS
+    assert outcome.lines[-1].startswith("fine-tuning (no pre-training): 3/3 ")
 
 
 # Its parts

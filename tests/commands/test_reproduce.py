@@ -3,25 +3,22 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from archflow.benchmarks.own_tables import write_table
-from archflow.benchmarks.table import keep
-from archflow.commands.cli import main
+from archflow.benchmarks.tables import keep
 from archflow.studies.lines import FILE, read
+from tests.commands import begin, run
 from tests.forgetting import forgetting
-from tests.studies import PLUGIN, PRETEXTS, TABLE, TASK_PLUGIN, figures_of
+from tests.studies import PLUGIN, PRETEXTS, TABLE, TASK_PLUGIN, without_seconds
 
 PATIENCE = 600
 """Seconds that a process may take on a busy machine."""
 
 STUDY = (
-    *("reproduce", "table1", "--table", "nasbench201=tiny", "--epochs", 1, "--finetune-epochs", 2),
+    *("reproduce", "table1", "--table", "nasbench201=tiny", "--pretrain-epochs", 1, "--finetune-epochs", 2),
     *("--seeds", 2, "--splits", 2, "--device", "cpu"),
 )
 PLUGGED = ("--plugin", "bag.py", "--plugin", "edges.py", *STUDY, "--add", "encoder=bag,pretext=count-edges")
@@ -45,19 +42,10 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(home):
-    """The lines of the whole grid, made in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["archflow", *map(str, GRID), "--out", "alone", "--json"])
-        with pytest.raises(SystemExit) as caught:
-            main()
-    assert not caught.value.code
+    """The lines of the whole grid, made by one command."""
+    outcome = run(*GRID, "--out", "alone", "--json")
+    assert outcome.code == 0, outcome.err
     return read(home / "alone")
-
-
-def begin(out):
-    """The command in a process of its own."""
-    command = [str(Path(sys.executable).with_name("archflow")), *map(str, GRID), "--out", out, "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 # The whole grid
@@ -79,7 +67,7 @@ def test_an_encoder_and_a_task_from_the_users_files(home, uninterrupted):
 
 def test_one_that_is_killed_then_two_at_once_one_of_them_with_two_processes(home, call, uninterrupted):
     """The first dies while it is at work; the others share what is left, and each run is made once."""
-    first = other = begin("shared")
+    first = other = begin(*GRID, "--out", "shared", "--json")
     try:
         while not read(home / "shared") and first.poll() is None:
             time.sleep(0.01)
@@ -88,7 +76,7 @@ def test_one_that_is_killed_then_two_at_once_one_of_them_with_two_processes(home
         assert first.returncode == -signal.SIGKILL
         done = len(read(home / "shared"))
         assert 0 < done < RUNS
-        other = begin("shared")
+        other = begin(*GRID, "--out", "shared", "--json")
         outcome = call(*GRID, "--out", "shared", "--processes", 2, "--json")
         out, err = other.communicate(timeout=PATIENCE)
     finally:
@@ -99,7 +87,7 @@ def test_one_that_is_killed_then_two_at_once_one_of_them_with_two_processes(home
     for facts in (outcome.json, json.loads(out)):
         assert (facts["study"], facts["runs"], facts["done"], facts["failures"]) == ("table1", RUNS, RUNS, [])
         assert facts["files"] == [f"shared/table1.{ending}" for ending in ("md", "png", "svg", "html")]
-        assert figures_of(facts["lines"]) == figures_of(uninterrupted)
+        assert without_seconds(facts["lines"]) == without_seconds(uninterrupted)
     whole = [each for each in (home / "shared" / FILE).read_bytes().splitlines() if each.endswith(b"}")]
     keys = [json.loads(each)["key"] for each in whole]
     assert len(keys) == len(set(keys)) == RUNS
@@ -142,7 +130,7 @@ def test_list_shows_the_cost_and_does_nothing(home, call, uninterrupted):
 
 def test_what_fails_is_told_and_the_command_fails(home, call):
     write_table("less.csv", {"arch": TABLE.space.format(TABLE.archs[:100]), "accuracy": TABLE["accuracy"][:100]})
-    assert call("tables", "add", "less.csv", "--space", "nasbench201", "--column", "accuracy").code == 0
+    assert call("tables", "add", "less.csv", "--space", "nasbench201", "--label-column", "accuracy").code == 0
     args = ("reproduce", "label-ratio", "--only", "pretext=none", "--table", "nasbench201=less", "--splits", 1)
     args = (*args, "--seeds", 1, "--finetune-epochs", 1, "--device", "cpu", "--out", "less", "--json")
     outcome = call(*args)
@@ -162,46 +150,7 @@ def test_ctrl_c_says_how_it_goes_on(home, call, monkeypatch, tmp_path, before):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
 
-    monkeypatch.setattr("archflow.studies.runs.tested", interrupt)
+    monkeypatch.setattr("archflow.studies.runner.perform", interrupt)
     outcome = call(*before, *STUDY, "--only", "space=nasbench201,encoder=gin,pretext=none", "--out", tmp_path / "out")
-    assert (outcome.code, outcome.out) == (1, "")
+    assert (outcome.code, outcome.out) == (130, "")
     assert outcome.lines[-1] == "archflow: interrupted; the same command goes on from what was saved"
-
-
-# Wrong use
-
-
-@pytest.mark.parametrize(
-    ("args", "reason"),
-    [
-        (("reproduce", "nope"), "unknown study 'nope'; known studies: table1, .*speed"),
-        ((*STUDY, "--only", "encoder"), "--only takes AXIS=VALUE, joined by commas, not 'encoder'"),
-        ((*STUDY, "--only", "encoder="), "--only takes AXIS=VALUE"),
-        ((*STUDY, "--only", "=gin"), "--only takes AXIS=VALUE"),
-        ((*STUDY, "--only", "encoder=gin,"), "--only takes AXIS=VALUE, joined by commas, not ''"),
-        ((*STUDY, "--only", "encoder=nope"), "the study has no encoder 'nope'; it has: flowerformer, gin"),
-        ((*STUDY, "--only", "nope=gin"), "unknown axis 'nope'; known: space, encoder, pretext"),
-        ((*STUDY, "--add", "encoder=nope"), "unknown encoder 'nope'; known: .*digcn"),
-        ((*STUDY, "--add", "pretext=nope"), "unknown pretext 'nope'; known: none, graphcl"),
-        ((*STUDY, "--add", "labels=0.2"), "nothing can be added to the axis 'labels'"),
-        ((*STUDY, "--table", "tiny"), "--table takes AXIS=VALUE"),
-        ((*STUDY, "--table", "nope=tiny"), "a table is named for the space 'nope'"),
-        ((*STUDY, "--budget", "nope"), "unknown budget 'nope'; known budgets: published, two-cores"),
-        ((*STUDY, "--epochs", 0), "epochs"),
-        ((*STUDY, "--finetune-epochs", 0), "epochs"),
-        ((*STUDY, "--seeds", 0), "seeds"),
-        ((*STUDY, "--splits", 0), "splits"),
-        ((*STUDY, "--processes", 0), "processes must be at least 1, not 0"),
-        ((*STUDY, "--seed", -1), "seed"),
-        ((*STUDY, "--device", "abacus"), "there is no device 'abacus' here"),
-        ((*STUDY, "--out", "bag.py/out"), r"bag\.py"),
-        (("--plugin", "nope.py", *STUDY), "there is no file nope.py"),
-        (("--plugin", "cache", *STUDY), "there is no file cache"),
-    ],
-    ids=lambda value: " ".join(map(str, value[-2:])) if isinstance(value, tuple) else "",
-)
-def test_a_mistake_is_one_line_and_nothing_is_made(home, call, args, reason):
-    before = sorted(home.rglob("*"))
-    call(*args).assert_mistake(reason)
-    assert sorted(home.rglob("*")) == before
-    assert not (home / "reproduce").exists()

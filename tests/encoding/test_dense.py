@@ -8,24 +8,9 @@ from hypothesis import strategies as st
 
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.encoding.dense import dense
-from archflow.encoding.mlp import MLP
-from archflow.encoding.transformer import Transformer
-from tests.encoding.test_gin import ISOLATED, Contract, assert_equal_to, assert_near, batch_of
+from archflow.encoding.registry import encoder
+from tests.encoding import ISOLATED, READ_THE_NUMBERING, assert_equal_to, assert_near, batch_of, new
 from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs
-
-
-class TestMLP(Contract):
-    kind, shape, wrong = MLP, {"hidden": 8, "layers": 3, "nodes": 12}, (({"nodes": 0}, "nodes ≥ 1"),)
-
-
-class TestTransformer(Contract):
-    kind, shape = Transformer, {"hidden": 8, "layers": 2, "heads": 2, "nodes": 12}
-    wrong = (({"nodes": 0}, "nodes ≥ 1"), ({"heads": 0}, "heads"), ({"hidden": 10, "heads": 4}, "10 is none of 4"))
-
-
-def new(kind, vocabulary=VOCABULARY, seed=0, **shape):
-    torch.manual_seed(seed)
-    return kind(vocabulary, **shape).double()
 
 
 def one_hot(index, length):
@@ -44,7 +29,7 @@ class PlainMLP(torch.nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        self.nodes = model.settings["nodes"]
+        self.nodes = model.settings.nodes
         weights = [model.first, *model.rest]
         self.layers = [torch.nn.Linear(part.in_features, part.out_features).double() for part in weights]
         for layer, part in zip(self.layers, weights, strict=True):
@@ -86,20 +71,20 @@ class PlainTransformer(torch.nn.Module):
 
     def attend(self, name, x):
         together = x @ self.named[f"{name}.in_proj_weight"].T + self.named[f"{name}.in_proj_bias"]
-        width = self.shape["hidden"] // self.shape["heads"]
+        width = self.shape.hidden // self.shape.heads
         heard = []
         for query, key, value in zip(*(part.split(width, 1) for part in together.chunk(3, 1)), strict=True):
             heard.append(torch.softmax(query @ key.T / math.sqrt(width), 1) @ value)
         return self.linear(f"{name}.out_proj", torch.cat(heard, 1))
 
     def encode(self, names, edges, vocabulary):
-        edges = torch.tensor(matrix(edges, self.shape["nodes"]), dtype=torch.float64)
+        edges = torch.tensor(matrix(edges, self.shape.nodes), dtype=torch.float64)
         x = []
         for node, name in enumerate(names):
             token = self.named["operation.weight"][:, vocabulary.index(name)] + self.named["place.weight"][node]
             x.append(token + self.linear("edges", torch.cat([edges[node], edges[:, node]])))
         x = torch.stack(x)
-        for layer in range(self.shape["layers"]):
+        for layer in range(self.shape.layers):
             x = x + self.attend(f"layers.{layer}.self_attn", self.norm(f"layers.{layer}.norm1", x))
             inner = torch.relu(self.linear(f"layers.{layer}.linear1", self.norm(f"layers.{layer}.norm2", x)))
             x = x + self.linear(f"layers.{layer}.linear2", inner)
@@ -109,7 +94,7 @@ class PlainTransformer(torch.nn.Module):
 @settings(deadline=None, max_examples=30)
 @given(lists_of_graphs(max_size=5, max_nodes=12), st.integers(1, 4), st.integers(1, 9), st.integers(12, 20))
 def test_mlp_is_equal_to_a_padded_one(graphs, layers, hidden, nodes):
-    model = new(MLP, layers=layers, hidden=hidden, nodes=nodes)
+    model = new("mlp", layers=layers, hidden=hidden, nodes=nodes)
     plain = PlainMLP(model)
     parameters = [parameter for layer in plain.layers for parameter in layer.parameters()]
     assert_equal_to(plain, model, batch_of([*graphs, *ISOLATED]), parameters)
@@ -119,15 +104,15 @@ def test_mlp_is_equal_to_a_padded_one(graphs, layers, hidden, nodes):
 @given(lists_of_graphs(max_size=4, max_nodes=12), st.integers(1, 2), st.sampled_from([(4, 1), (4, 2), (9, 3)]))
 def test_transformer_is_equal_to_its_formulas(graphs, layers, widths):
     hidden, heads = widths
-    model = new(Transformer, layers=layers, hidden=hidden, heads=heads, nodes=13)
+    model = new("transformer", layers=layers, hidden=hidden, heads=heads, nodes=13)
     plain = PlainTransformer(model)
     assert_equal_to(plain, model, batch_of([*graphs, *ISOLATED]), plain.named.values())
 
 
-@pytest.mark.parametrize(("kind", "plain"), [(MLP, PlainMLP), (Transformer, PlainTransformer)])
-def test_equal_on_nasbench201(kind, plain):
+@pytest.mark.parametrize(("name", "plain"), [("mlp", PlainMLP), ("transformer", PlainTransformer)])
+def test_equal_on_nasbench201(name, plain):
     cells = NASBench201().sample(40)
-    model = new(kind, cells.vocabulary)
+    model = encoder(name, cells.vocabulary).double()
     with torch.no_grad():
         assert_near(model(cells), plain(model)(cells))
 
@@ -149,20 +134,34 @@ def test_dense_arrays_are_the_graphs_and_padded_to_their_own_largest(graphs):
         assert present[index].tolist() == [node < len(names) for node in range(most)]
 
 
-@pytest.mark.parametrize("kind", [MLP, Transformer])
-def test_too_many_nodes(kind):
-    graphs = random_graphs(5, seed=0, max_nodes=6)
+dense_encoders = pytest.mark.parametrize("name", READ_THE_NUMBERING)
+
+
+@dense_encoders
+def test_too_many_nodes(name):
     chain = (["input"] + ["conv"] * 9, [(node, node + 1) for node in range(9)])
-    archs = batch_of([*graphs, chain])
-    new(kind, nodes=10)(archs)
+    archs = batch_of([*random_graphs(5, seed=0, max_nodes=6), chain])
+    new(name, nodes=10)(archs)
     message = re.escape(
-        f"architecture 5: it has 10 nodes, but this encoder '{kind.name}' was made for at most 9; make it with nodes=10"
+        f"architecture 5: it has 10 nodes, but this encoder '{name}' was made for at most 9; make it with nodes=10"
     )
-    for refuse in (new(kind, nodes=9), new(kind, nodes=9).prepare):
+    for refuse in (new(name, nodes=9), new(name, nodes=9).prepare):
         with pytest.raises(ValueError, match=message):
             refuse(archs)
 
 
-@pytest.mark.parametrize("kind", [MLP, Transformer])
-def test_room_for_32_nodes_unless_told_otherwise(kind):
-    assert new(kind).settings["nodes"] == 32
+@dense_encoders
+def test_room_for_32_nodes_unless_told_otherwise(name):
+    assert encoder(name, VOCABULARY).settings.nodes == 32
+    with pytest.raises(ValueError, match="nodes must be a whole number ≥ 1, not 0"):
+        encoder(name, VOCABULARY, nodes=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [({"heads": 0}, "heads must be a whole number ≥ 1, not 0"), ({"hidden": 10}, "10 is none of 4")],
+    ids=str,
+)
+def test_heads_that_do_not_share_the_width(wrong, reason):
+    with pytest.raises(ValueError, match=f"^encoder 'transformer': .*{reason}"):
+        encoder("transformer", VOCABULARY, **wrong)

@@ -1,87 +1,244 @@
-"""What holds for every registered encoder."""
+"""What every encoder promises; a file of its own says only what is true of one alone."""
+
+import copy
+import re
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import NodeEncoder
-from archflow.encoding.registry import _ENCODERS, encode, encoder, encoders, load_encoder, save_encoder
-from tests.strategies import VOCABULARY, random_graphs
+from archflow.benchmarks.nasbench201.space import NASBench201
+from archflow.encoding.files import describe, from_description, load_encoder, save_encoder
+from archflow.encoding.registry import ENCODERS, encode, encoder, encoders
+from tests.encoding import ISOLATED, OF_NODES, READ_THE_NUMBERING, SMALL, assert_near, batch_of, gradients, new, weighed
+from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs, renumber
 
-ARCHS = ArchBatch.from_graphs(
-    [*random_graphs(20, seed=3, max_nodes=10), (["input"], []), (["pool", "input", "input"], [(2, 0)])], VOCABULARY
-)
-OF_NODES = [name for name in encoders() if issubclass(_ENCODERS[name], NodeEncoder)]
-
-
-def new(name, seed=0):
-    torch.manual_seed(seed)
-    return encoder(name, VOCABULARY, hidden=8, layers=2).double()
+ARCHS = batch_of([*random_graphs(40, seed=3, max_nodes=12), *ISOLATED])
+FEW = ARCHS[20:]
+all_encoders = pytest.mark.parametrize("name", encoders())
+seeds = st.integers(0, 2**32 - 1)
 
 
-def gradients(model, loss):
-    model.zero_grad()
-    loss.backward()
-    return [parameter.grad.clone() for parameter in model.parameters()]
-
-
-def test_all_but_one_have_node_values():
+def test_which_promise_what():
     assert set(encoders()) - set(OF_NODES) == {"mlp"}
+    assert all(kind.name == name for name, kind in ENCODERS.items())
+
+
+# What a vector depends on
+
+
+@all_encoders
+@settings(deadline=None, max_examples=20)
+@given(graphs=lists_of_graphs(max_size=5, max_nodes=12), prepared=st.booleans(), seed=seeds)
+def test_the_rest_of_the_batch_changes_nothing(name, graphs, prepared, seed):
+    archs, model = batch_of([*graphs, *ISOLATED]), new(name)
+    if prepared:
+        model.prepare(archs)
+    with torch.no_grad():
+        whole = model(archs)
+        assert_near(torch.cat([model(archs[index]) for index in range(len(archs))]), whole, 1e-11)
+        chosen = np.random.default_rng(seed).integers(len(archs), size=4)
+        assert_near(model(archs[chosen]), whole[chosen], 1e-11)
+
+
+@pytest.mark.parametrize("name", [name for name in encoders() if name not in READ_THE_NUMBERING])
+@settings(deadline=None, max_examples=30)
+@given(graphs=lists_of_graphs(max_size=4, max_nodes=20), seed=seeds)
+def test_the_numbering_of_the_nodes_does_not_matter(name, graphs, seed):
+    rng, model = np.random.default_rng(seed), new(name)
+    with torch.no_grad():
+        assert_near(model(batch_of([renumber(graph, rng) for graph in graphs])), model(batch_of(graphs)), 1e-11)
+
+
+@all_encoders
+def test_different_operations_and_edges_are_told_apart(name):
+    names = ["input", "conv", "pool", "output"]
+    graphs = [
+        (names, [(0, 1), (1, 2), (2, 3)]),
+        (names, [(0, 2), (2, 1), (1, 3)]),
+        (names, [(0, 1), (1, 3), (0, 2), (2, 3)]),
+        (["input", "conv", "conv", "output"], [(0, 1), (1, 2), (2, 3)]),
+    ]
+    assert torch.pdist(new(name)(batch_of(graphs))).min() > 1e-4
+
+
+@all_encoders
+def test_an_input_needs_no_name(name):
+    graphs, names = random_graphs(5, seed=8, max_nodes=8), ["image", "a", "b", "c", "logits"]
+    renamed = [([names[VOCABULARY.index(each)] for each in graph[0]], graph[1]) for graph in graphs]
+    assert torch.equal(new(name, names)(ArchBatch.from_graphs(renamed, names)), new(name)(batch_of(graphs)))
+
+
+@all_encoders
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_deterministic_and_of_its_type(name, dtype):
+    first = new(name, dtype=dtype)(FEW)
+    assert first.dtype == dtype
+    assert torch.equal(first, new(name, dtype=dtype)(FEW))
+    assert not torch.allclose(first, new(name, seed=1, dtype=dtype)(FEW))
+
+
+@pytest.mark.parametrize("name", [name for name in encoders() if name != "flowerformer"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_training_and_evaluation_are_the_same(name, dtype, tolerance):
+    model = new(name, dtype=dtype)
+    first = model.train()(FEW)
+    assert torch.equal(first, model.eval()(FEW))
+    with torch.no_grad():  # where a transformer takes another way
+        for mode in (True, False):
+            assert_near(model.train(mode)(FEW), first, tolerance)
+
+
+# Numbers and gradients
+
+
+@all_encoders
+@pytest.mark.parametrize("graphs", [ISOLATED, ISOLATED[:1], ISOLATED[1:2], ISOLATED[1:2] * 3], ids=len)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_isolated_nodes(name, graphs, layers):
+    vectors = new(name, layers=layers)(batch_of(graphs))
+    assert vectors.shape == (len(graphs), SMALL[name]["hidden"])
+    assert vectors.isfinite().all()
+    vectors.sum().backward()
+
+
+@all_encoders
+def test_single_precision_is_near_double_precision(name):
+    model = new(name)
+    assert_near(copy.deepcopy(model).float()(ARCHS), model(ARCHS).float(), 1e-4)
+
+
+@all_encoders
+def test_mixed_precision_trains(name):
+    model = new(name, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model(FEW).float()
+    assert_near(mixed, model(FEW), 0.1)
+    assert all(gradient.isfinite().all() for gradient in gradients(model.parameters(), mixed))
+
+
+@all_encoders
+def test_gradients_reach_all_parameters(name):
+    model = new(name)
+    for parameter, gradient in zip(model.parameters(), gradients(model.parameters(), model(ARCHS)), strict=True):
+        assert gradient.shape == parameter.shape
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() > 1e-9
+
+
+@all_encoders
+@pytest.mark.parametrize("layers", [1, 3])
+def test_gradients_are_those_of_finite_differences(name, layers):
+    archs, model = batch_of([*random_graphs(3, seed=3, max_nodes=5), *ISOLATED]), new(name, layers=layers, hidden=2)
+    names = [name for name, _ in model.named_parameters()]
+
+    def call(*values):
+        return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (archs,))
+
+    assert torch.autograd.gradcheck(call, tuple(model.parameters()))
 
 
 @pytest.mark.parametrize("name", OF_NODES)
 def test_a_vector_is_the_mean_of_the_values_of_its_nodes(name):
-    model = new(name).eval()
-    values, vectors = model.nodes(ARCHS), model(ARCHS)
-    assert values.shape == (len(ARCHS.operations), model.width)
-    parts = values.split(np.diff(ARCHS.node_offsets).tolist())
-    torch.testing.assert_close(torch.stack([part.mean(0) for part in parts]), vectors)
+    model = new(name)
+    values, vectors = model.nodes(FEW), model(FEW)
+    assert values.shape == (len(FEW.operations), model.width)
+    parts = values.split(np.diff(FEW.node_offsets).tolist())
+    means = torch.stack([part.mean(0) for part in parts])
+    assert_near(means, vectors)
     for index, part in enumerate(parts):
-        torch.testing.assert_close(part, model.nodes(ARCHS[[index]]))
-    weights = torch.randn(vectors.shape, dtype=vectors.dtype)
-    by_node = sum((part.mean(0) * weight).sum() for part, weight in zip(parts, weights, strict=True))
-    for found, expected in zip(
-        gradients(model, by_node), gradients(model, (model(ARCHS) * weights).sum()), strict=True
-    ):
-        torch.testing.assert_close(found, expected)
+        assert_near(part, model.nodes(FEW[[index]]))
+    for found, expected in zip(*(gradients(model.parameters(), each) for each in (means, vectors)), strict=True):
+        assert_near(found, expected)
 
 
-@pytest.mark.parametrize("name", encoders())
-def test_encoding_is_done_in_evaluation_mode_and_in_parts(name):
+@all_encoders
+@pytest.mark.parametrize("size", [1, 7, len(ARCHS), 512])
+def test_encoding_is_done_in_evaluation_mode_and_in_parts(name, size):
     model = new(name)
     state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    expected = model.eval()(ARCHS)
-    found = encode(model.train(), ARCHS, 5)
-    torch.testing.assert_close(found, expected)
+    expected = model(ARCHS)
+    found = encode(model.train(), ARCHS, size)
+    assert_near(found, expected, 1e-11)
     assert not found.requires_grad
     assert all(part.training for part in model.modules())
     assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
 
 
-def test_each_part_is_afterwards_in_the_mode_that_it_was_in():
-    model = new("flowerformer")
-    model.norm.eval()
-    modes = [part.training for part in model.modules()]
-    assert len(set(modes)) == 2
-    encode(model, ARCHS)
-    assert [part.training for part in model.modules()] == modes
-    with pytest.raises(ValueError, match="another space"):
-        encode(model, ArchBatch.from_graphs([(["input"], [])], ["input"]))
-    assert [part.training for part in model.modules()] == modes
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@all_encoders
+def test_a_gpu_gives_the_same(name):
+    model = new(name)
+    on_gpu = copy.deepcopy(model).to("cuda")
+    expected, found = model(ARCHS), on_gpu(ARCHS)
+    assert found.is_cuda
+    assert_near(found.cpu(), expected, 1e-8)
+    for output in (expected, found.cpu()):
+        weighed(output).backward()
+    for ours, theirs in zip(model.parameters(), on_gpu.parameters(), strict=True):
+        assert_near(theirs.grad.cpu(), ours.grad, 1e-8)
 
 
-@pytest.mark.parametrize("name", encoders())
+# Settings, vocabularies and files
+
+
+@all_encoders
+def test_the_default_settings(name):
+    model = encoder(name, list(VOCABULARY))
+    assert type(model) is ENCODERS[name]
+    assert model.vocabulary == VOCABULARY
+    assert model.settings == ENCODERS[name].Settings()
+    assert (model.settings.hidden, model.settings.layers) == ((64, 9) if name == "flowerformer" else (128, 3))
+    assert model.width == model.settings.hidden
+    assert encoder(name, VOCABULARY, **SMALL[name]).width == 8
+
+
+@all_encoders
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"unknown": 5}, "has no setting 'unknown'; its settings are hidden, layers"),
+        ({"hidden": 0}, "hidden must be a whole number ≥ 1, not 0"),
+        ({"layers": -2}, "layers must be a whole number ≥ 1, not -2"),
+        ({"layers": 1.5}, "layers must be a whole number ≥ 1, not 1.5"),
+        ({"hidden": "8"}, "hidden must be a whole number ≥ 1, not '8'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting(name, wrong, reason):
+    with pytest.raises(ValueError, match=f"^encoder '{name}'.*{re.escape(reason)}"):
+        encoder(name, VOCABULARY, **wrong)
+
+
+@all_encoders
+def test_the_name_of_a_space_is_no_vocabulary(name):
+    with pytest.raises(ValueError, match=r"^the vocabulary is the string 'nasbench201', but must be a sequence"):
+        encoder(name, "nasbench201")
+
+
+@all_encoders
+def test_architectures_of_another_space(name):
+    with pytest.raises(ValueError, match="the architectures are of another space than the encoder's"):
+        new(name)(NASBench201().sample(2))
+
+
+@all_encoders
 def test_a_file_keeps_all_that_was_learned(name, tmp_path):
-    model = new(name).float()
+    model = new(name, dtype=torch.float32).train()
     model(ARCHS)
-    save_encoder(model, tmp_path / "encoder")
-    loaded, _ = load_encoder(tmp_path / "encoder")
+    assert describe(from_description(describe(model))) == describe(model)
+    save_encoder(model, tmp_path / "encoder", pretraining={"epochs": 3}, note="τ")
+    loaded, provenance = load_encoder(tmp_path / "encoder")
+    assert provenance == {"pretraining": {"epochs": 3}, "note": "τ"}
+    assert describe(loaded) == describe(model)
+    assert loaded.settings == model.settings
     for key, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], tensor)
         assert loaded.state_dict()[key].dtype == tensor.dtype
     counts = [part.num_batches_tracked for part in loaded.modules() if isinstance(part, nn.BatchNorm1d)]
-    assert all(count == 1 for count in counts)
-    assert len(counts) == (7 if name == "flowerformer" else 0)
+    assert counts == [1] * (7 if name == "flowerformer" else 0)
     assert torch.equal(encode(loaded, ARCHS), encode(model, ARCHS))

@@ -1,27 +1,56 @@
-"""What the tests of all pretext tasks share: two small encoders of other kinds, and what every task must do."""
+"""What the tests of pre-training share: two small encoders of other kinds, variants of every task, and short runs."""
+
+import os
+import signal
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
-from archflow.encoding.base import Encoder, NodeEncoder
-from tests.pretraining.test_loop import InterruptAt, assert_equal, new, run, weights_of
+from archflow import FGP, GMAE, Arch2Vec, ArchBatch, FlowDraw, GraphCL, ZeroCost, pretrain
+from archflow.benchmarks.nasbench201.space import NASBench201
+from archflow.encoding.base import Encoder, EncoderSettings, NodeEncoder
+from archflow.encoding.dense import DenseSettings
+from archflow.encoding.registry import encoder
+from tests.strategies import VOCABULARY
+
+SPACE = NASBench201()
+ARCHS = SPACE.sample(50, seed=0)
+PROXY = SPACE.parameters(ARCHS)
+PROXIES = np.stack([PROXY, -SPACE.flops(ARCHS)], axis=1).astype(float)
+PROXIES[::3, 1] = np.nan
+DRAW = FlowDraw.sample(len(SPACE.vocabulary))
+STEPS = 4
+"""Minibatches of 16 in an epoch; the last holds 2."""
+
+VARIANTS = {
+    "fgp": FGP(DRAW, PROXY, lambda1=0.5),
+    "fgp, several draws and rounds": FGP([DRAW, FlowDraw.sample(7, seed=1)], PROXIES, lambda1=0.5, rounds=2, alpha=0.3),
+    "fgp, forward alone": FGP(DRAW, passes="forward"),
+    "fgp, backward alone": FGP(DRAW, passes="backward"),
+    "zero-cost": ZeroCost(PROXY),
+    "zero-cost, regression": ZeroCost(PROXIES, proxy_loss="regression"),
+    "arch2vec": Arch2Vec(),
+    "gmae": GMAE(),
+    "gmae, without a mask": GMAE(replace=1),
+    "graphcl": GraphCL(share=0.05),
+    "graphcl, edges": GraphCL(["edges"], share=0.1),
+}
 
 
 class Flat(Encoder):
-    """Reads the operations of eight nodes end to end, and has no values for single nodes."""
+    """Reads the operations of some nodes end to end, and has no values for single nodes."""
 
     name = "flat"
+    Settings = DenseSettings
 
-    def __init__(self, vocabulary, nodes=8):
-        super().__init__()
-        self.vocabulary, self.width, self.settings = tuple(vocabulary), 16, {"nodes": nodes}
-        self.first = nn.Linear(nodes * len(self.vocabulary), self.width)
+    def __init__(self, vocabulary, settings=None):
+        super().__init__(vocabulary, settings or DenseSettings(hidden=16, nodes=8))
+        self.first = nn.Linear(self.settings.nodes * len(self.vocabulary), self.width)
 
     def forward(self, archs):
         archs.require_vocabulary(self.vocabulary, "the encoder's")
-        inputs = torch.zeros(len(archs), self.settings["nodes"], len(self.vocabulary))
+        inputs = torch.zeros(len(archs), self.settings.nodes, len(self.vocabulary))
         place = np.arange(len(archs.operations)) - archs.node_offsets[:-1][archs.owners]
         inputs[archs.owners, place, archs.operations.astype(np.int64)] = 1
         return torch.relu(self.first(inputs.flatten(1)))
@@ -32,9 +61,8 @@ class Table(NodeEncoder):
 
     name = "table"
 
-    def __init__(self, vocabulary):
-        super().__init__()
-        self.vocabulary, self.width, self.settings = tuple(vocabulary), 16, {}
+    def __init__(self, vocabulary, settings=None):
+        super().__init__(vocabulary, settings or EncoderSettings(hidden=16))
         self.table, self.norm = nn.Embedding(len(self.vocabulary), self.width), nn.BatchNorm1d(self.width)
 
     def nodes(self, archs):
@@ -44,40 +72,40 @@ class Table(NodeEncoder):
         return self.norm(own + torch.zeros_like(own).index_add(0, target, own[source]))
 
 
-def assert_learns(task, kind=None, epochs=20, share=0.9):
-    """Every term of the loss that is named falls to a share of what it was."""
-    torch.manual_seed(0)
-    outcome = run(kind or new(), task, epochs=epochs, lr=5e-3)
-    for losses in outcome.losses.values():
-        assert np.isfinite(losses).all()
-    totals = np.sum(list(outcome.losses.values()), axis=0)
-    assert totals[-1] < share * totals[0]
-    return outcome
+def new(name="resgatedgcn", seed=0, vocabulary=SPACE.vocabulary):
+    """A small encoder; "flat" and "table" are those above."""
+    torch.manual_seed(seed)
+    own = {"flat": Flat, "table": Table}
+    return own[name](vocabulary) if name in own else encoder(name, vocabulary, hidden=16, layers=2)
 
 
-def assert_resumes(task, tmp_path, make=new):
-    """A run that is interrupted and goes on equals one that is not, bit for bit; and the seed alone decides."""
-    expected, again, other = make(), make(), make()
-    outcome = run(expected, task)
-    weights = weights_of(expected)
-    torch.manual_seed(99)
-    assert run(again, task).losses == outcome.losses
-    assert_equal(again, weights)
-    run(other, task, seed=1)
-    assert any(not torch.equal(tensor, weights[name]) for name, tensor in other.state_dict().items())
-    path = tmp_path / "checkpoint"
-    with pytest.raises(KeyboardInterrupt):
-        run(make(), task, checkpoint=path, progress=InterruptAt(6))
-    resumed = make()
-    assert run(resumed, task, checkpoint=path, resume=True).losses == outcome.losses
-    assert_equal(resumed, weights)
+def run(model, task=None, archs=ARCHS, **settings):
+    task = task or FGP(DRAW, PROXY)
+    return pretrain(model, archs, task, **{"epochs": 3, "batch_size": 16, "device": "cpu", **settings})
 
 
-def assert_checkpoint_is_of_another_run(task, others, tmp_path):
-    """A checkpoint of ``task`` is refused by tasks that differ in one setting; ``others`` gives them by its name."""
-    path = tmp_path / "checkpoint"
-    with pytest.raises(KeyboardInterrupt):
-        run(new(), task, checkpoint=path, progress=InterruptAt(2))
-    for name, other in others.items():
-        with pytest.raises(ValueError, match=f"is the checkpoint of another run: .*{name}"):
-            run(new(), other, checkpoint=path, resume=True)
+def weights_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_equal(model, weights):
+    """Bit for bit."""
+    assert model.state_dict().keys() == weights.keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+class InterruptAt:
+    """A progress callback that presses Ctrl-C once, in the given step of this sitting."""
+
+    def __init__(self, step):
+        self.left = step
+
+    def __call__(self, phase, done, total):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def batch_of(graphs):
+    return ArchBatch.from_graphs(graphs, VOCABULARY)

@@ -8,15 +8,10 @@ from archflow import ArchBatch, encoder
 from archflow.pretraining.gmae import GMAE, MASK, WithMask
 from archflow.pretraining.nodes import NodeValues
 from archflow.pretraining.task import step_generator
-from tests.pretraining import Flat, Table, assert_checkpoint_is_of_another_run, assert_learns, assert_resumes
-from tests.pretraining.test_loop import ARCHS, SPACE, assert_equal, new, run, weights_of
+from tests.pretraining import ARCHS, SPACE, Table, assert_equal, batch_of, new, run, weights_of
 from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs
 
 NODES = 12
-
-
-def batch_of(graphs):
-    return ArchBatch.from_graphs(graphs, VOCABULARY)
 
 
 def masked(archs, task, seed=0):
@@ -68,7 +63,7 @@ def test_some_masked_nodes_carry_another_operation():
 
 def longer_by_hand(model):
     """The same encoder for a vocabulary with the mask, whose number is 0 in every sum."""
-    longer = type(model)((*model.vocabulary, MASK), **model.settings)
+    longer = type(model)((*model.vocabulary, MASK), model.settings)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if isinstance(model, Table):
         state["table.weight"] = torch.cat([state["table.weight"], torch.zeros(1, model.width)])
@@ -120,16 +115,11 @@ def arrays_of(archs):
 
 
 def test_an_encoder_to_which_no_mask_can_be_added():
-    with pytest.raises(
-        ValueError, match="no mask can be added to encoder 'flat'; GMAE does without one if replace is 1"
-    ):
-        run(Flat(SPACE.vocabulary), GMAE())
-
     class Blind(Table):
         name = "blind"
 
-        def __init__(self, vocabulary):
-            super().__init__(vocabulary)
+        def __init__(self, vocabulary, settings=None):
+            super().__init__(vocabulary, settings)
             self.table = torch.nn.Embedding(99, 16)
 
     with pytest.raises(ValueError, match="no mask can be added to encoder 'blind'"):
@@ -172,16 +162,6 @@ def test_architectures_without_an_inner_node():
     assert outcome.losses["operations"] == [0.0]
 
 
-@pytest.mark.parametrize(
-    ("kind", "task"),
-    [(None, GMAE()), (None, GMAE(replace=1)), (Flat, GMAE(replace=1, share=0.2)), (Table, GMAE())],
-    ids=["resgatedgcn", "without a mask", "without node values", "batch norm"],
-)
-def test_it_learns(kind, task):
-    outcome = assert_learns(task, kind and kind(SPACE.vocabulary), share=0.95)
-    assert outcome.settings["task"] == "gmae"
-
-
 def test_it_learns_what_is_to_be_known():
     """Where all inner nodes of a cell are alike, those that are left tell those that are masked."""
     archs = ArchBatch.concatenate([SPACE.decode(np.full((1, 6), number)) for number in range(5)] * 10)
@@ -199,32 +179,6 @@ def test_statistics_of_batch_norm_are_the_encoders():
     again.load_state_dict(before)
     run(again, GMAE())
     assert_equal(again, weights_of(model))
-
-
-@pytest.mark.parametrize("kind", [None, Flat, Table], ids=["resgatedgcn", "without node values", "batch norm"])
-def test_it_resumes(tmp_path, kind):
-    def make():
-        torch.manual_seed(2)
-        return kind(SPACE.vocabulary) if kind else new()
-
-    assert_resumes(GMAE(replace=1 if kind is Flat else 0.1), tmp_path, make)
-
-
-def test_a_checkpoint_of_other_settings(tmp_path):
-    others = {
-        "share was 0.5, is 0.2": GMAE(share=0.2),
-        "replace was 0.1, is 0": GMAE(replace=0),
-        "decoder_width": GMAE(decoder_width=8),
-    }
-    assert_checkpoint_is_of_another_run(GMAE(), others, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"share": 0.0}, {"share": 1.1}, {"share": float("nan")}, {"replace": -0.1}, {"replace": 1.1}], ids=str
-)
-def test_settings_that_make_no_sense(wrong):
-    with pytest.raises(ValueError, match="GMAE needs a share above 0, at most 1, and replace from 0 to 1"):
-        run(new(), GMAE(**wrong))
 
 
 def test_a_space_without_a_choice():

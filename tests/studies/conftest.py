@@ -1,21 +1,41 @@
-"""What the tests of several studies ask for."""
+"""Fixtures of several studies' tests."""
 
 import pytest
 
-from archflow.benchmarks.table import keep
-from archflow.studies import grids
+from archflow.benchmarks.tables import keep
+from archflow.pretraining.loop import pretrain as real_pretrain
+from archflow.ranking.ranker import Ranker
+from archflow.studies import grids, methods, runner
 from archflow.studies.grids import Budget
 from tests.studies import TABLE, made_up_table
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Two tables of nasbench201, "tiny" and "less"; a budget "tiny"; and the proxies that the space itself knows."""
+    """Two tables of nasbench201, "tiny" and "less"; a budget "tiny" with the proxies that the space itself knows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCHFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
         sizes = {name: {"hidden": 8, "layers": 2} for name in ("resgatedgcn", "gin", "mlp")}
-        patch.setitem(grids.BUDGETS, "tiny", Budget(2, sizes, {"nasbench201": {"epochs": 2}}))
-        patch.delitem(grids.PROXIES, "nasbench201")
+        patch.setitem(grids.BUDGETS, "tiny", Budget(2, finetune_epochs=2, sizes=sizes, proxies="closed-form"))
         keep(TABLE)
         keep(made_up_table("less", 100))
         yield
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often something is pre-trained and fine-tuned."""
+    count = {"pretrain": 0, "fit": 0}
+
+    class Counting(Ranker):
+        def fit(self, *args, **kwargs):
+            count["fit"] += 1
+            return super().fit(*args, **kwargs)
+
+    def pretrain(*args, **kwargs):
+        count["pretrain"] += 1
+        return real_pretrain(*args, **kwargs)
+
+    monkeypatch.setattr(methods, "Ranker", Counting)
+    monkeypatch.setattr(runner, "pretrain", pretrain)
+    return count

@@ -14,58 +14,77 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numba import njit, prange
 from numpy import ndarray
 from torch import Tensor
 
-from archflow.encoding.sharing import Layer, arrays, use_torchs_threads
+from archflow.archs.ragged import Ragged, grouped
+from archflow.encoding.kernels.common import arrays, use_torchs_threads
 
 
 def gated_layer(
-    embedded: Float[Tensor, "operations hidden"], projected: Float[Tensor, "inputs 4*hidden"], layer: Layer
+    embedded: Float[Tensor, "operations hidden"],
+    projected: Float[Tensor, "inputs 4*hidden"],
+    own: Int[Tensor, " outputs"],
+    operation: Int[Tensor, " outputs"],
+    heard: Ragged[Tensor],
 ) -> Float[Tensor, "outputs hidden"]:
-    """A layer's outputs from x⁰ of each operation, and K, Q, S and V of each input side by side.
+    """A layer's outputs.
 
-    ``projected`` is used up: on the CPU its memory is written over.
+    Args:
+        embedded: x⁰ of each operation.
+        projected: K, Q, S and V of each input row side by side. They are used up: on the CPU their memory is written
+            over.
+        own: for each output the input row of the same node.
+        operation: for each output the operation of its node.
+        heard: for each output the input rows that it hears.
     """
     if projected.device.type != "cpu":
-        return plain_gated_layer(embedded, projected, layer)
+        return plain_gated_layer(embedded, projected, own, operation, heard)
     use_torchs_threads()
-    outputs: Tensor = _GatedLayer.apply(embedded, projected, layer)  # type: ignore[no-untyped-call]
+    outputs: Tensor = _GatedLayer.apply(embedded, projected, own, operation, heard)  # type: ignore[no-untyped-call]
     return outputs
 
 
-def plain_gated_layer(embedded: Tensor, projected: Tensor, layer: Layer) -> Tensor:
+def plain_gated_layer(
+    embedded: Tensor, projected: Tensor, own: Tensor, operation: Tensor, heard: Ragged[Tensor]
+) -> Tensor:
     """The same by PyTorch's operations, for other devices."""
     key, query, self_, value = projected.chunk(4, 1)
-    target = torch.repeat_interleave(layer.starts.diff())
-    gate = torch.sigmoid(key[layer.own].index_select(0, target) + query[layer.source])
-    summed = self_[layer.own].index_add(0, target, gate * value[layer.source])
-    return torch.relu(0.2 * embedded[layer.operation] + 0.8 * summed)
+    target = torch.repeat_interleave(heard.counts)
+    gate = torch.sigmoid(key[own].index_select(0, target) + query[heard.values])
+    summed = self_[own].index_add(0, target, gate * value[heard.values])
+    return torch.relu(0.2 * embedded[operation] + 0.8 * summed)
 
 
 class _GatedLayer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, embedded: Tensor, projected: Tensor, layer: Layer) -> Tensor:
+    def forward(
+        ctx: Any, embedded: Tensor, projected: Tensor, own: Tensor, operation: Tensor, heard: Ragged[Tensor]
+    ) -> Tensor:
         hidden = embedded.shape[1]
         embedded, projected = embedded.contiguous(), projected.contiguous()
         limit = 0.499 * math.log(torch.finfo(projected.dtype).max)
         # Nobody else needs the projections, and neither do their own gradients.
         projected[:, : 2 * hidden].clamp_(-limit, limit).neg_().exp_()
-        out = embedded.new_empty(len(layer.own), hidden)
-        _forward(*arrays(embedded, projected, *layer, out))
+        out = embedded.new_empty(len(own), hidden)
+        _forward(*arrays(embedded, projected, own, operation, heard.values, heard.offsets, out))
         ctx.save_for_backward(out, embedded, projected)
-        ctx.layer = layer
+        ctx.lists = own, operation, heard.values, heard.offsets
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         out, embedded, projected = ctx.saved_tensors
         grad = torch.ops.aten.threshold_backward(grad_out, out, 0).contiguous()
         grad_embedded, grad_projected = torch.zeros_like(embedded), torch.empty_like(projected)
-        _backward(*arrays(projected, *ctx.layer, grad, grad_embedded, grad_projected))
-        return grad_embedded, grad_projected, None
+        inputs, own, operation, source, offsets = arrays(projected, *ctx.lists)
+        sent, sent_offsets = grouped(source, len(inputs))
+        owned, owned_offsets = grouped(own, len(inputs))
+        gradients = arrays(grad, grad_embedded, grad_projected)
+        _backward(inputs, own, operation, source, offsets, sent, sent_offsets, owned, owned_offsets, *gradients)
+        return grad_embedded, grad_projected, None, None, None
 
 
 @njit(parallel=True, cache=True)
@@ -75,7 +94,7 @@ def _forward(
     own: ndarray,
     operation: ndarray,
     source: ndarray,
-    starts: ndarray,
+    offsets: ndarray,
     out: ndarray,
 ) -> None:
     hidden = embedded.shape[1]
@@ -84,7 +103,7 @@ def _forward(
     for i in prange(len(own)):
         row = projected[own[i]]
         total = row[2 * hidden : 3 * hidden].copy()
-        for m in range(starts[i], starts[i + 1]):
+        for m in range(offsets[i], offsets[i + 1]):
             message = projected[source[m]]
             for c in range(hidden):
                 total[c] += message[3 * hidden + c] / (one + row[c] * message[hidden + c])
@@ -99,12 +118,19 @@ def _backward(
     own: ndarray,
     operation: ndarray,
     source: ndarray,
-    starts: ndarray,
+    offsets: ndarray,
+    sent: ndarray,
+    sent_offsets: ndarray,
+    owned: ndarray,
+    owned_offsets: ndarray,
     grad: ndarray,
     grad_embedded: ndarray,
     grad_projected: ndarray,
 ) -> None:
-    """Each row of each gradient is written by one thread: first by outputs, then by inputs."""
+    """Each row of each gradient is written by one thread: first by outputs, then by inputs.
+
+    ``sent`` and ``owned`` are the messages from each input row, and the outputs that it belongs to.
+    """
     outputs, hidden = grad.shape
     number = grad.dtype.type
     one, fifth, rest = number(1), number(0.2), number(0.8)
@@ -113,7 +139,7 @@ def _backward(
     target = np.empty_like(source)
     for i in prange(outputs):
         row, total = projected[own[i]], np.zeros(hidden, grad.dtype)
-        for m in range(starts[i], starts[i + 1]):
+        for m in range(offsets[i], offsets[i + 1]):
             target[m] = i
             message = projected[source[m]]
             for c in range(hidden):
@@ -122,18 +148,16 @@ def _backward(
         for c in range(hidden):
             into_key[i, c] = total[c] * rest * grad[i, c]
 
-    sent, sent_starts = _by_row(source, len(projected))
-    owned, owned_starts = _by_row(own, len(projected))
     for r in prange(len(projected)):
         row, total = projected[r], np.zeros(4 * hidden, grad.dtype)
-        for m in sent[sent_starts[r] : sent_starts[r + 1]]:
+        for m in sent[sent_offsets[r] : sent_offsets[r + 1]]:
             heard, key = grad[target[m]], projected[own[target[m]]]
             for c in range(hidden):
                 gate = one / (one + key[c] * row[hidden + c])
                 into_value = rest * heard[c] * gate
                 total[3 * hidden + c] += into_value
                 total[hidden + c] += into_value * (one - gate) * row[3 * hidden + c]
-        for i in owned[owned_starts[r] : owned_starts[r + 1]]:
+        for i in owned[owned_offsets[r] : owned_offsets[r + 1]]:
             for c in range(hidden):
                 total[c] += into_key[i, c]
                 total[2 * hidden + c] += rest * grad[i, c]
@@ -143,17 +167,3 @@ def _backward(
         start = grad_embedded[operation[i]]
         for c in range(hidden):
             start[c] += fifth * grad[i, c]
-
-
-@njit(cache=True)
-def _by_row(rows: ndarray, count: int) -> tuple[ndarray, ndarray]:
-    """The positions of each of ``count`` row numbers in ``rows``, row after row, and where each row's begin."""
-    starts = np.zeros(count + 1, np.int64)
-    for row in rows:
-        starts[row + 1] += 1
-    starts = np.cumsum(starts)
-    free, positions = starts[:-1].copy(), np.empty(len(rows), np.int64)
-    for position, row in enumerate(rows):
-        positions[free[row]] = position
-        free[row] += 1
-    return positions, starts

@@ -1,27 +1,14 @@
 import collections
 
 import networkx as nx
-import numpy as np
-import torch
-from hypothesis import strategies as st
 
-from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench201 import network as nasbench201
 from archflow.benchmarks.nasbench201.space import NASBench201
-from archflow.benchmarks.network import Network
 from tests.benchmarks.network_references import EDGES, live
+from tests.benchmarks.test_four_nodes import assert_representatives_compute_the_same
 
 SPACE = NASBench201()
 SKIP = 1
-cells = st.tuples(*[st.integers(0, 4)] * 6)
-
-
-def of(*several) -> ArchBatch:
-    return SPACE.decode(np.array(several))
-
-
-def operations(archs: ArchBatch) -> list[list[int]]:
-    return SPACE.encode(archs).tolist()
 
 
 def live_graph(cell) -> nx.MultiDiGraph:
@@ -59,7 +46,7 @@ def coarse(graph: nx.MultiDiGraph) -> tuple:
 
 def test_representatives_are_the_first_of_all_cells_whose_live_graphs_are_isomorphic():
     first, firsts, expected = {}, collections.defaultdict(list), []  # the former saves what is decided already
-    for cell in operations(SPACE.enumerate()):
+    for cell in SPACE.encode(SPACE.enumerate()).tolist():
         alive = live(cell)
         key = str([number if edge in alive else 0 for edge, number in zip(EDGES, cell, strict=True)])
         if key not in first:
@@ -71,35 +58,13 @@ def test_representatives_are_the_first_of_all_cells_whose_live_graphs_are_isomor
             first[key] = found[0] if found else cell
         expected.append(first[key])
     assert sum(map(len, firsts.values())) == 5_425
-    assert operations(nasbench201.representatives(SPACE.enumerate())) == expected
+    assert SPACE.encode(nasbench201.representatives(SPACE.enumerate())).tolist() == expected
 
 
 def test_a_representative_computes_the_same_with_the_same_weights():
-    archs = SPACE.sample(400, seed=4)
-    others = nasbench201.representatives(archs)
-    pairs = [pair for pair in zip(operations(archs), operations(others), strict=True) if pair[0] != pair[1]][:60]
-    assert len(pairs) == 60
-    for cell, other in pairs:
-        network, same = transplanted(cell, other, width=4, depth=1, classes=3)
-        images = torch.randn(2, 3, 8, 8).double()
-        assert torch.allclose(network(images), same(images), rtol=1e-9, atol=1e-9)
-        assert np.ptp(network(images).detach().numpy(), axis=0).any() == bool(live(cell))
+    def mapping(cell, other):
+        found = matcher(live_graph(other), live_graph(cell))
+        assert found.is_isomorphic()
+        return found.mapping
 
-
-def transplanted(cell, other, **sizes: int) -> tuple[Network, Network]:
-    """The networks of two cells that are alike, in float64, with the same weights where operations correspond."""
-    torch.manual_seed(1)
-    network, same = (nasbench201.build(of(each), **sizes).double() for each in (cell, other))
-    found = matcher(live_graph(other), live_graph(cell))
-    assert found.is_isomorphic()
-    weights = network.state_dict()
-    for name in (loaded := same.state_dict()):
-        parts = name.split(".")
-        if "edges" in parts:
-            edge = (int(parts[3][0]), int(parts[3][1]))
-            if edge not in found.mapping:
-                continue
-            parts[3] = "{}{}".format(*found.mapping[edge])
-        loaded[name] = weights[".".join(parts)]
-    same.load_state_dict(loaded)
-    return network, same
+    assert_representatives_compute_the_same(SPACE, 400, mapping, depth=1, size=8)

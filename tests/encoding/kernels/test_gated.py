@@ -10,26 +10,22 @@ import numpy as np
 import pytest
 import torch
 
+from archflow.archs.ragged import Ragged, offsets_of
 from archflow.encoding.kernels.gated import gated_layer, plain_gated_layer
-from archflow.encoding.sharing import Layer
 
 
 def random_layer(seed, inputs=30, outputs=50, operations=4):
     rng = np.random.default_rng(seed)
-    starts = np.concatenate([[0], np.cumsum(rng.integers(0, 5, outputs))])
-    rows = (
-        rng.integers(inputs, size=outputs),
-        rng.integers(operations, size=outputs),
-        rng.integers(inputs, size=starts[-1]),
-    )
-    return Layer.on(torch.device("cpu"), *rows, starts)
+    offsets = offsets_of(rng.integers(0, 5, outputs))
+    own, operation = (torch.from_numpy(rng.integers(most, size=outputs)) for most in (inputs, operations))
+    return own, operation, Ragged(rng.integers(inputs, size=offsets[-1]), offsets).to("cpu")
 
 
 def run(function, layer, scale, dtype, hidden=70):
     torch.manual_seed(0)
     embedded = torch.randn(4, hidden, dtype=dtype, requires_grad=True)
     projected = (scale * torch.randn(30, 4 * hidden, dtype=dtype)).requires_grad_()
-    out = function(embedded, projected.clone(), layer)
+    out = function(embedded, projected.clone(), *layer)
     (out * torch.randn(out.shape, dtype=dtype)).sum().backward()
     return out.detach(), embedded.grad, projected.grad
 

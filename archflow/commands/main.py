@@ -1,0 +1,73 @@
+"""The process ``archflow``: every error that a user can cause is one line, and the exit code says what kind it was.
+
+0 done, 1 failed, 2 wrong use, 130 interrupted. Nothing but this file is imported before Ctrl-C is dealt with.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+RESUMED_BY = {
+    **dict.fromkeys(("pretrain", "proxies"), "--resume"),
+    **dict.fromkeys(("evaluate", "reproduce"), "the same command"),
+}
+"""How a verb that saves its work goes on after it was interrupted."""
+
+
+def main() -> None:
+    """Run the command and leave the process; an error of archflow's own keeps its traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has us ignore it
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        from archflow.commands.app import app
+
+        code = app(prog_name="archflow", standalone_mode=False) or DONE
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:
+        mistake = _mistake(error)
+        if mistake is None:
+            raise
+        if mistake:
+            print(f"archflow: {' '.join(mistake.split())}", file=sys.stderr)
+        code = WRONG_USE
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done but the interpreter's own tidying up
+    if code == INTERRUPTED:
+        print(_interruption(), file=sys.stderr)
+    sys.exit(code)
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; but leave at once from within an import, where it may be lost or break a module."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+            os.write(2, f"{show_cursor}{_interruption()}\n".encode())
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _interruption() -> str:
+    resumed_by = [RESUMED_BY[word] for word in sys.argv[1:] if word in RESUMED_BY][:1]
+    return "archflow: interrupted" + "".join(f"; {how} goes on from what was saved" for how in resumed_by)
+
+
+def _mistake(error: Exception) -> str | None:
+    """What the user did wrong, or None if the error is archflow's own; empty if the help that is shown says enough."""
+    if hasattr(error, "format_message"):  # a usage error of Typer's
+        message: str = error.format_message()
+        context = getattr(error, "ctx", None)
+        return message and f"{message} (see {context.command_path if context else 'archflow'} --help)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) if isinstance(error, ValueError | OSError | ModuleNotFoundError) else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""``archflow proxies``: zero-cost proxies, measured on untrained networks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archflow.commands.options import ArchColumn, Device, Input, Json, Resume, Sample, Seed, SpaceName
+from archflow.commands.shared import given, read, require_output, say
+
+
+def proxies(
+    space: SpaceName = "nasbench201",
+    input: Input = None,
+    sample: Sample = None,
+    arch_column: ArchColumn = "arch",
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of params, flops, l2_norm, grad_norm, snip, grasp, fisher, synflow, jacov, nwot, zen, plain, "
+            "epe_nas, joined by commas; all by default."
+        ),
+    ] = None,
+    images: Annotated[
+        str, typer.Option(help="natural or white (Gaussian, with random labels), or the folder of CIFAR-10's batches.")
+    ] = "natural",
+    batch_size: Annotated[int | None, typer.Option(help="Images in the minibatch; 64 by default.")] = None,
+    size: Annotated[int | None, typer.Option(help="Their height and width; the benchmark's by default.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the first cells; the benchmark's by default.")] = None,
+    depth: Annotated[int | None, typer.Option(help="Cells, or cells a stage; the benchmark's by default.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes; the benchmark's by default.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that share the work; one a core by default.")] = None,
+    resume: Resume = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="CSV, JSONL or Parquet file; OUT.partial holds an unfinished run. In JSONL the -inf of a network that "
+            "is cut is null, as what failed is."
+        ),
+    ] = Path("proxies.parquet"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure zero-cost proxies on the untrained networks of a space, or of a file of architectures."""
+    from archflow.benchmarks.networks import family
+    from archflow.benchmarks.registry import space as make_space
+    from archflow.support.progress import Display
+    from archflow.zero_cost import bulk
+    from archflow.zero_cost.measures import PROXIES, require_known
+
+    names = list(PROXIES) if proxy is None else proxy.split(",")
+    require_output(out, table=True)
+    require_known(names)
+    family(make_space(space).name)  # raises if it has no networks
+    data = read(space, input, arch_column, sample, seed)
+    begun = time.monotonic()
+    with Display() as progress:
+        found = bulk.proxies(
+            space,
+            data.archs,
+            names,
+            images=images,
+            **given(batch_size=batch_size, size=size, width=width, depth=depth, classes=classes),
+            seed=seed,
+            processes=processes,
+            device=device,
+            out=out,
+            resume=resume,
+            progress=progress,
+        )
+    facts = {"out": str(out), "architectures": len(found), "proxies": list(found.columns)}
+    facts["seconds"] = time.monotonic() - begun
+    say(as_json, facts, f"{len(found.columns)} proxies of {len(found):,} architectures: {out}")

@@ -1,0 +1,113 @@
+"""``archflow tables``: trained results, from a benchmark's official files or from one's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archflow.commands.options import ArchColumn, Device, Json, LabelColumn, Seed
+from archflow.commands.shared import listing, require_output, say
+
+if TYPE_CHECKING:
+    from archflow.benchmarks.table import Table
+
+tables = typer.Typer(invoke_without_command=True)
+
+
+@tables.callback()
+def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
+    """List the tables of trained results, add some, or write one to a file."""
+    del seed, device  # every verb takes them; nothing here is random or computed
+    if context.invoked_subcommand is not None:
+        return
+    from archflow.benchmarks.tables import official_files
+    from archflow.benchmarks.tables import tables as names
+    from archflow.support.documents import strict_json
+
+    rows = [{"table": name, "files": official_files(name)} for name in names()]
+    if as_json:
+        print(strict_json({"tables": rows}))
+        return
+    headings = ("table", "made from these official files, by 'archflow tables add TABLE PATH'")
+    listing(headings, (row.values() for row in rows))
+
+
+@tables.command("add")
+def add_table(
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="An official table, or your own CSV, JSONL or Parquet file.")
+    ],
+    path: Annotated[Path | None, typer.Argument(help="The official file, archive or folder.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space of your own file.")] = None,
+    arch_column: ArchColumn = "arch",
+    label_column: LabelColumn = "",
+    name: Annotated[str | None, typer.Option(help="Name for your own table; the file's name by default.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Check a file of trained results, convert it once, and keep it under a name."""
+    del seed, device
+    if path is None:
+        found = _own(table, space, arch_column, label_column, name)
+    elif space or label_column or name:
+        raise ValueError("--space, --label-column and --name are for your own files; an official table knows its own")
+    else:
+        from archflow.benchmarks.tables import add
+        from archflow.support.progress import Display
+
+        with Display() as progress:
+            found = add(table, path, progress)
+    others = [column for column in found.left_out if column != arch_column]
+    facts = {"table": found.name, "space": found.space.name, "architectures": len(found)}
+    facts |= {"columns": list(found.columns), "default": found.default, "left_out": others}
+    columns = ", ".join(found.columns) or "no columns of numbers"
+    left_out = f"; left out, as they are no numbers: {', '.join(others)}" * bool(others)
+    say(as_json, facts, f"{found.name}: {len(found):,} architectures of {found.space.name}; {columns}{left_out}")
+
+
+def _own(file: str, space: str | None, arch_column: str, label_column: str, name: str | None) -> Table:
+    """Keep the table in a file of the user's."""
+    from archflow.benchmarks.own_tables import read_table
+    from archflow.benchmarks.registry import space as make_space
+    from archflow.benchmarks.tables import keep, official_files
+
+    if space is None:
+        raise ValueError(
+            f"name the official file too (archflow tables add {file} PATH)"
+            if official_files(file)
+            else f"{file}: name the search space of your own file with --space"
+        )
+    own = read_table(file, make_space(space), arch_column)
+    if label_column:
+        own[label_column]  # raises if there is no such column of numbers
+    name = name or Path(file).stem
+    if official_files(name):
+        raise ValueError(f"{name} is the name of an official table; name your own otherwise with --name")
+    return keep(replace(own, name=name, default=label_column))
+
+
+@tables.command("write")
+def write_out(
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="Name of a table.")],
+    out: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet file to write it to.")],
+    arch_column: ArchColumn = "arch",
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write a table with its architectures in the space's native notation."""
+    del seed, device
+    from archflow.benchmarks.own_tables import write_table
+    from archflow.benchmarks.tables import table
+
+    require_output(out, table=True)
+    found = table(name)
+    if arch_column in found.columns:
+        raise ValueError(f"{name} has numbers in its column '{arch_column}'; name another one with --arch-column")
+    write_table(out, {arch_column: found.space.format(found.archs), **found.columns})
+    facts = {"table": name, "architectures": len(found), "out": str(out)}
+    say(as_json, facts, f"{len(found):,} written to {out}")

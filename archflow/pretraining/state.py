@@ -1,0 +1,146 @@
+"""The state of a pre-training run, and the checkpoint file that keeps it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from archflow.support.documents import plain
+from archflow.support.files import load_tensors, save_tensors
+from archflow.support.settings import check_types, short
+
+_MOST_NAMED = 8
+"""How many differing settings a message names."""
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How far a run has come, as a checkpoint says it."""
+
+    step: int
+    seconds: float
+    losses: dict[str, list[float]]
+
+    def __post_init__(self) -> None:
+        check_types(self, "progress")
+        if self.step < 0 or not 0 <= self.seconds < math.inf:
+            raise ValueError(f"step {self.step} after {self.seconds} seconds")
+        if not isinstance(self.losses, dict):
+            raise ValueError("its losses are no object")
+        for name, losses in self.losses.items():
+            if not isinstance(losses, list) or not all(isinstance(loss, float) for loss in losses):
+                raise ValueError(f"its losses {short(name)} are no list of numbers")
+
+
+class State:
+    """Everything that a run needs to go on: weights, optimiser moments, the number of steps, and the losses so far.
+
+    Args:
+        objective: what is trained.
+        optimizer: AdamW on the objective's parameters.
+        settings: what the run is; a checkpoint of other settings is refused.
+        steps: minibatches in an epoch.
+    """
+
+    def __init__(
+        self, objective: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any], steps: int
+    ) -> None:
+        self.objective, self.optimizer, self.settings, self.steps = objective, optimizer, plain(settings), steps
+        self.step, self.seconds = 0, 0.0
+        self.losses: dict[str, list[float]] = {}
+        self._sums: dict[str, Tensor] = {}
+
+    def count(self, terms: dict[str, Tensor], weight: float) -> None:
+        """Note that one more step is done, and what it lost; ``weight`` is its share of the epoch.
+
+        Raises:
+            ValueError: the epoch is over, and its loss is not finite.
+        """
+        self.step += 1
+        for name, term in terms.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=term.device)) + weight * term.detach()
+        if self.step % self.steps == 0:
+            for name, total in self._sums.items():
+                self.losses.setdefault(name, []).append(float(total))
+                if not math.isfinite(float(total)):
+                    raise ValueError(f"pre-training diverged: the {name} loss is {float(total)}; try a smaller lr")
+            self._sums = {}
+
+    def save(self, path: Path) -> None:
+        """Write the state to one file."""
+        tensors = {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()})
+        tensors.update({f"sums.{name}": tensor for name, tensor in self._sums.items()})
+        progress = {"step": self.step, "seconds": self.seconds, "losses": self.losses}
+        save_tensors(path, "pretraining", tensors, {"run": self.settings, "progress": progress})
+
+    def load(self, path: Path) -> None:
+        """Go on from a file; nothing is changed if it is refused.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or of a run with other settings.
+        """
+        tensors, found = load_tensors(path, "pretraining")
+        run = found.get("run")
+        if not isinstance(run, dict):
+            raise ValueError(f"{path} is damaged: it does not say of which run it is")
+        differing = [name for name in self.settings if run.get(name) != self.settings[name]]
+        if differing:
+            what = ", ".join(
+                f"{name} was {short(run.get(name))}, is {short(self.settings[name])}"
+                for name in differing[:_MOST_NAMED]
+            )
+            more = f", and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
+            raise ValueError(f"{path} is the checkpoint of another run: {what}{more}")
+        try:
+            progress = _Progress(**found["progress"])
+            parts = _parts(tensors)
+            self._require_fitting(progress, parts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: {short(str(error))}") from None
+        self.objective.load_state_dict(parts["objective"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        device = next(self.objective.parameters()).device
+        self._sums = {name: tensor.to(device) for name, tensor in parts["sums"].items()}
+        self.step, self.seconds, self.losses = progress.step, progress.seconds, progress.losses
+
+    def _require_fitting(self, progress: _Progress, parts: dict[str, dict[str, Tensor]]) -> None:
+        """Raise ValueError unless a checkpoint's parts have the names, shapes and types of this run's."""
+        _require_like(parts["objective"], self.objective.state_dict())
+        learned: dict[str, Tensor] = {}
+        for index, parameter in enumerate(self.objective.parameters()):
+            if any(name.startswith(f"{index}.") for name in parts["optimizer"]):
+                learned[f"{index}.step"] = torch.zeros(())
+                learned |= {f"{index}.{moment}": parameter for moment in ("exp_avg", "exp_avg_sq")}
+        _require_like(parts["optimizer"], learned)
+        _require_like(parts["sums"], dict.fromkeys(parts["sums"], torch.zeros(())))
+        epochs = [len(losses) for losses in progress.losses.values()]
+        if any(count != progress.step // self.steps for count in epochs) or not (epochs or progress.step < self.steps):
+            raise ValueError(f"step {progress.step} does not fit losses of {epochs} epochs")
+
+
+def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {"objective": {}, "optimizer": {}, "sums": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    return parts
+
+
+def _require_like(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name in sorted(found.keys() ^ expected.keys()):
+        raise ValueError(f"tensor {short(name)} is {'missing' if name in expected else 'unknown'}")
+    for name, tensor in expected.items():
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(f"tensor {name} is {found[name].dtype} of shape {tuple(found[name].shape)}")

@@ -1,0 +1,86 @@
+"""Columns that architectures bring along: zero-cost proxies of a benchmark's space, and a person's own."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.registry import space as make_space
+from archflow.benchmarks.registry import spaces
+from archflow.benchmarks.space import Space
+from archflow.benchmarks.tables import table as make_table
+from archflow.benchmarks.tables import tables
+from archflow.ranking.labels import numbers
+
+_EXTREME = 1e300
+"""Stands for an infinite proxy of a space: the network whose synflow is log 0 is the worst, and is no riddle."""
+
+
+class Columns(NamedTuple):
+    """Named columns for each architecture, float64; NaN where unknown."""
+
+    names: tuple[str, ...]
+    values: Float[ndarray, "archs columns"]
+
+
+def space_of(archs: ArchBatch, space: str | Space | None) -> Space | None:
+    """The space that architectures are from: the one that is given, or named, or none.
+
+    For "auto" it is the known space, if any, that they are all in and whose operations are called as theirs.
+    """
+    if not isinstance(space, str):
+        return space
+    if space != "auto":
+        return make_space(space)
+    for name in spaces():
+        known = make_space(name)
+        if known.vocabulary == archs.vocabulary:
+            with contextlib.suppress(ValueError):
+                known.keys(archs)
+                return known
+    return None
+
+
+def columns_of(archs: ArchBatch, space: Space | None, proxies: Any = None) -> Columns:
+    """The proxies that a space knows in closed form, those of the table "SPACE/proxies", and a person's own.
+
+    Args:
+        archs: the architectures.
+        space: theirs, if they have one.
+        proxies: numbers of one's own, a row an architecture and a column a proxy; or one number each.
+
+    Raises:
+        ValueError: an architecture is not of the space, or there are not as many rows as architectures.
+    """
+    names: list[str] = []
+    columns: list[Float[ndarray, " archs"]] = []
+    if space is not None:
+        known = {name: space.proxy(name, archs) for name in space.proxies} | _measured(space, archs)
+        names += known
+        columns += [np.nan_to_num(column, nan=np.nan, posinf=_EXTREME, neginf=-_EXTREME) for column in known.values()]
+    if proxies is not None:
+        own = numbers(proxies, "proxies")
+        if own.ndim not in (1, 2) or len(own) != len(archs):
+            raise ValueError(f"there are {len(archs):,} architectures, but the proxies have shape {own.shape}")
+        own = own.reshape(len(archs), -1)
+        names += [f"own {number}" for number in range(1, 1 + own.shape[1])]
+        columns += list(own.T)
+    return Columns(tuple(names), np.stack(columns, axis=1) if columns else np.empty((len(archs), 0)))
+
+
+def _measured(space: Space, archs: ArchBatch) -> dict[str, Float[ndarray, " archs"]]:
+    """Columns of the table "SPACE/proxies", under the names "measured/…", if there is one."""
+    name = f"{space.name}/proxies"
+    if name not in tables(space.name):
+        return {}
+    found = make_table(name)
+    rows = {key: row for row, key in enumerate(found.space.keys(found.archs).tolist())}
+    place = np.array([rows.get(key, -1) for key in space.keys(archs).tolist()])
+    return {
+        f"measured/{column}": np.where(place >= 0, values[place], np.nan) for column, values in found.columns.items()
+    }

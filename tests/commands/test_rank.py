@@ -1,0 +1,116 @@
+"""``archflow spaces``, ``finetune``, ``rank`` and ``report``: from architectures to a ranking and a page."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import archflow
+from archflow.benchmarks.own_tables import read_table, write_table
+from archflow.encoding.files import load_encoder
+from archflow.ranking.ranker import Ranker
+from tests.commands import CELLS, SPACE, words
+
+
+def test_spaces_lists_what_there_is(call):
+    outcome = call("spaces")
+    assert (outcome.code, outcome.err) == (0, "")
+    for text in ("nasbench201", "15,625", "nasbench-graph", "26,206", "nor_conv_3x3"):
+        assert text in outcome.out
+    assert call("spaces", "nasbench201").out == "nasbench201: 15,625 architectures\n"
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "nasbench-graph", "nasbench-graph-proteins"])
+def test_a_space_is_written_with_closed_forms_or_without(here, call, name):
+    for seed in (0, 1):
+        assert call("spaces", name, "--sample", 9, "--seed", seed, "--out", "out.csv").code == 0
+        assert read_table("out.csv", archflow.space(name)).archs == archflow.space(name).sample(9, seed)
+
+
+def test_finetune_and_rank_are_the_ranker(here, call):
+    tuned = call(*words("finetune", "--pretrained encoder.archflow --validation others.parquet --seed 2 --json"))
+    table, others = read_table("some.jsonl", SPACE), read_table("others.parquet", SPACE)
+    model = Ranker(load_encoder("encoder.archflow")[0], epochs=2, seed=2, device="cpu")
+    model.fit(table.archs, table["accuracy"], (others.archs, others["accuracy"]))
+    assert tuned.json == {
+        **{"out": "out.archflow", "labels": 20},
+        **{"loss": model.losses[-1], "validation_tau": max(model.validation_taus)},
+    }
+    ranked = call("rank", "out.archflow", "--input", "cells.csv", "--out", "out.csv", "--top", 25, "--json")
+    cells = read_table("cells.csv", SPACE)
+    expected = model.predict(cells.archs)
+    order = np.argsort(-expected, kind="stable")[:25]
+    ranking = read_table("out.csv", SPACE)
+    assert ranking.archs == cells.archs[order]
+    assert ranking["rank"].tolist() == list(range(1, 26))
+    assert ranking["score"] == pytest.approx(expected[order])
+    assert (ranked.json["architectures"], ranked.json["out"]) == (CELLS, "out.csv")
+    assert [each["arch"] for each in ranked.json["best"]] == SPACE.format(cells.archs[order[:10]])
+
+
+def test_a_seed_fixes_the_ranker(here, call):
+    found = []
+    cells = read_table("cells.csv", SPACE).archs
+    for seed in (1, 1, 2):
+        torch.manual_seed(77 + len(found))
+        assert call(*words("finetune", f"--pretrained encoder.archflow --seed {seed}")).code == 0
+        found.append(Ranker.load("out.archflow").predict(cells))
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_a_ranker_without_pretraining(here, call):
+    assert call(*words("finetune")).code == 0
+    assert Ranker.load("out.archflow").provenance == {"space": "nasbench201"}
+    assert call(*words("finetune", "--input graphs.csv --space nasbench-graph")).code == 0
+    assert Ranker.load("out.archflow").provenance == {"space": "nasbench-graph"}
+
+
+def test_rank_prints_the_best(here, call):
+    outcome = call("rank", "ranker.archflow", "--input", "cells.csv", "--top", 3)
+    assert (outcome.code, outcome.err) == (0, "")
+    cells = read_table("cells.csv", SPACE).archs
+    best = np.argsort(-Ranker.load("ranker.archflow").predict(cells), kind="stable")[:3]
+    assert [line.split()[2] for line in outcome.out.splitlines()] == SPACE.format(cells[best])
+
+
+def test_a_sample_of_a_space_that_cannot_be_listed_is_ranked(here, call):
+    darts = archflow.space("darts")
+    strings = darts.format(darts.sample(30, seed=4))
+    write_table("own.csv", {"arch": strings, "accuracy": np.arange(30)})
+    assert call(*words("finetune", "--input own.csv --space darts --out ranker.archflow")).code == 0
+    ranked = call("rank", "ranker.archflow", "--sample", 30, "--seed", 4, "--out", "out.csv", "--json").json
+    assert ranked["architectures"] == 30
+    ranking = read_table("out.csv", darts)
+    assert sorted(darts.format(ranking.archs)) == sorted(strings)
+    assert (np.diff(ranking["score"]) <= 0).all()
+    call("rank", "ranker.archflow").assert_mistake("darts is too large to be listed")
+
+
+def test_suggestions_are_the_best_that_were_not_trained(here, call):
+    outcome = call(*words("suggest", "--top 5 --json"))
+    assert outcome.code == 0, outcome.err
+    model, cells = Ranker.load("ranker.archflow"), read_table("cells.csv", SPACE).archs
+    scores = model.predict(cells)
+    scores[:20] = -np.inf  # it was fitted on these
+    expected = SPACE.format(cells[np.argsort(-scores, kind="stable")[:5]])
+    assert [each["arch"] for each in outcome.json["suggestions"]] == expected
+    assert SPACE.format(read_table("out.csv", SPACE).archs) == expected
+    assert call("suggest", "ranker.archflow", "--top", 1).out.split()[1] in SPACE.format(SPACE.enumerate())
+
+
+def test_report_shows_what_is_known(here, call):
+    outcome = call(*words("report", "--input unknown.csv"))
+    assert (outcome.code, outcome.out, outcome.err) == (0, "report: out.html\n", "")
+    page = Path("out.html").read_text()
+    assert SPACE.format(SPACE.sample(CELLS, seed=0))[0] in page
+    assert "Fine-tuning loss" in page
+    assert "Pre-training loss" in page
+
+
+@pytest.mark.parametrize("column", ["same", "''"])
+def test_report_where_nothing_can_be_ranked(here, call, column):
+    outcome = call(*words("report", f"--label-column {column} --json"))
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["architectures"] == CELLS

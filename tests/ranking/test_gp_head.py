@@ -1,0 +1,169 @@
+"""What the Gaussian process promises as a head: columns, intervals, suggestions, and any number of candidates."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.tables import table
+from archflow.ranking import gp_head
+from archflow.ranking.labels import contents
+from archflow.ranking.metrics import kendall_tau
+from archflow.ranking.ranker import Ranker
+from archflow.ranking.sources import columns_of, space_of
+from tests.ranking.test_every_head import CELLS, CONVOLUTIONS, SPACE, TEST, TRAIN, new
+from tests.strategies import VOCABULARY, random_graphs
+
+TABLE = table("nasbench201/analog")
+ACCURACY = TABLE[TABLE.default]
+LABELLED = np.random.default_rng(0).permutation(len(TABLE))[:118]
+DAGS = ArchBatch.from_graphs(random_graphs(80, seed=3, max_nodes=12), VOCABULARY)
+DAGS = DAGS[np.unique(contents(DAGS), return_index=True)[1][:60]]
+NOISE = np.random.default_rng(2).normal(size=(60, 3))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return Ranker(None, "gp").fit(TABLE.archs[LABELLED], ACCURACY[LABELLED])
+
+
+# Columns
+
+
+def test_cells_of_a_benchmark_bring_their_proxies(fitted):
+    expected = [*SPACE.proxies, *(f"measured/{name}" for name in table("nasbench201/proxies").columns)]
+    names, values = columns_of(CELLS, SPACE)
+    assert list(names) == expected
+    assert np.isfinite(values).all()
+    assert np.array_equal(values[:, 0], SPACE.parameters(CELLS))
+    without = Ranker(None, "gp", space=None).fit(TABLE.archs[LABELLED], ACCURACY[LABELLED])
+    taus = [kendall_tau(ACCURACY, each.predict(TABLE.archs)) for each in (fitted, without)]
+    assert taus[0] > 0.78
+    assert taus[0] > taus[1] + 0.02
+
+
+def test_which_space_architectures_are_from():
+    assert space_of(CELLS, "auto").name == "nasbench201"
+    assert space_of(CELLS, "darts").name == "darts"
+    assert space_of(CELLS, SPACE) is SPACE
+    assert space_of(CELLS, None) is None
+    assert space_of(DAGS, "auto") is None
+    foreign = ArchBatch.from_graphs([(["input", "none", "output"], [(0, 1), (1, 2)])], SPACE.vocabulary)
+    assert space_of(foreign, "auto") is None  # the operations are called so, but it is no cell
+
+
+def test_dags_of_no_space_are_ranked_by_their_paths():
+    longest = np.maximum.reduceat(DAGS.generations, DAGS.node_offsets[:-1]).astype(float)
+    ranker = Ranker(None, "gp").fit(DAGS[:30], longest[:30])
+    assert ranker.score(DAGS[30:], longest[30:]) > 0.6
+    assert len(set(ranker.suggest(DAGS, 10)) | set(range(30))) == 40
+
+
+def test_ones_own_proxies_are_read(tmp_path):
+    subject = Ranker(None, "gp").fit(DAGS[:40], NOISE[:40, 1], proxies=NOISE[:40])
+    assert subject.score(DAGS[40:], NOISE[40:, 1], proxies=NOISE[40:]) > 0.7
+    assert len(subject.suggest(DAGS, 5, proxies=NOISE)) == 5
+    subject.save(tmp_path / "ranker")
+    scores = subject.predict(DAGS, proxies=NOISE)
+    assert np.array_equal(Ranker.load(tmp_path / "ranker").predict(DAGS, proxies=NOISE.tolist()), scores)
+    halves = Ranker(None, "gp").fit(
+        *(DAGS[:20], NOISE[:20, 1], (DAGS[20:40], NOISE[20:40, 1])),
+        proxies=NOISE[:20],
+        validation_proxies=NOISE[20:40],
+    )
+    assert np.array_equal(halves.predict(DAGS, proxies=NOISE), scores)
+    for proxies, reason in (
+        (None, "these architectures have the proxies none, but the labelled ones own 1, own 2, own 3"),
+        (NOISE[:, 0], "these architectures have the proxies own 1, but the labelled ones"),
+        (NOISE[:5], r"there are 60 architectures, but the proxies have shape \(5, 3\)"),
+        (["x"] * 60, "the proxies are not numbers"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            subject.predict(DAGS, proxies=proxies)
+    with pytest.raises(ValueError, match="have the proxies none, but the labelled ones own 1"):
+        subject.fit(DAGS[:20], NOISE[:20, 1], (DAGS[20:40], NOISE[20:40, 1]), proxies=NOISE[:20])
+
+
+def test_proxies_that_are_not_finite_are_filled_and_it_is_said():
+    proxies = np.column_stack([NOISE, np.full(60, np.nan), np.ones(60)])
+    proxies[[1, 4, 50], [0, 0, 1]] = np.nan, np.inf, -np.inf
+    with pytest.warns(UserWarning, match="2 columns of the block 'proxies' hold NaN or infinity") as caught:
+        subject = Ranker(None, "gp").fit(DAGS[:40], NOISE[:40, 1], proxies=proxies[:40])
+    assert len(caught) == 1
+    assert np.isfinite(subject.predict(DAGS, proxies=proxies)).all()
+
+
+@pytest.mark.filterwarnings("ignore:2 of the architectures|2 labels")
+def test_architectures_that_nothing_tells_apart():
+    alike = ArchBatch.from_graphs([(["conv", "input"], [(1, 0)]), (["input", "conv"], [(0, 1)])] * 6, VOCABULARY)
+    with pytest.raises(ValueError, match="no column varies"):
+        Ranker(None, "gp").fit(alike, np.arange(12.0))
+
+
+# Deviations and suggestions
+
+
+def test_intervals_hold_about_as_many_labels_as_they_say(fitted):
+    rest = np.setdiff1d(np.arange(len(TABLE)), LABELLED)[::7]
+    archs, labels = TABLE.archs[rest], ACCURACY[rest]
+    for level in (0.5, 0.8, 0.95):
+        low, high = fitted.intervals(archs, level).T
+        assert ((low <= labels) & (labels <= high)).mean() == pytest.approx(level, abs=0.1)
+    mean, std = fitted.predict(archs, return_std=True)
+    assert (np.abs(mean - labels) < std).mean() == pytest.approx(0.68, abs=0.1)
+    assert ACCURACY.min() - 10 < mean.min() < mean.max() < 100  # on the scale of the labels
+
+
+def test_a_batch_of_suggestions_says_more_than_the_highest_ones(fitted):
+    head, process = fitted._fitted.head, fitted._fitted.head.model.gp
+    rest = np.setdiff1d(np.arange(len(TABLE)), LABELLED)
+    archs, columns = TABLE.archs[rest], columns_of(TABLE.archs[rest], SPACE).values
+    score, std = head.scores(archs, columns, with_noise=False)
+    highest = np.argsort(-(score + gp_head._CONFIDENCE * std), kind="stable")[:20]
+    chosen = head.choose(archs, columns, 20)
+    assert chosen[0] == highest[0]
+    informed = []
+    for rows in (chosen, highest):
+        blocks = head.blocks(archs[rows], columns[rows])
+        mean, covariance = process.joint(blocks)
+        np.testing.assert_allclose(mean, process.predict(blocks)[0], atol=1e-9)
+        np.testing.assert_allclose(np.sqrt(covariance.diagonal()), std[rows], atol=1e-6)
+        informed.append(np.linalg.slogdet(np.eye(20) + covariance / process.theta.noise.item())[1])
+    assert informed[0] > 1.02 * informed[1]
+    assert np.median(ACCURACY[rest[chosen]]) > np.quantile(ACCURACY, 0.9)
+
+
+# Any number of candidates
+
+
+def test_parts_change_nothing(monkeypatch):
+    subject = Ranker(new(), "gp", device="cpu", space=None).fit(CELLS[TRAIN], CONVOLUTIONS[TRAIN])
+    whole = subject.predict(CELLS, return_std=True)
+    monkeypatch.setattr(gp_head, "_AT_ONCE", 7)
+    np.testing.assert_allclose(subject.predict(CELLS, return_std=True), whole, rtol=1e-4, atol=1e-5)
+    assert subject.score(CELLS[TEST], CONVOLUTIONS[TEST]) > 0.85
+
+
+def test_memory_does_not_grow_with_candidates(monkeypatch):
+    monkeypatch.setattr(gp_head, "_AT_ONCE", 1_000)
+    subject = Ranker(None, "gp", space=None).fit(CELLS[TRAIN], CONVOLUTIONS[TRAIN])
+    peaks = []
+    for count in (2_000, 15_000):
+        archs = TABLE.archs[:count]
+        tracemalloc.start()
+        subject.predict(archs)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0] + 15_000 * 8 * 8
+
+
+# Content
+
+
+def test_content_is_what_stands_node_by_node():
+    archs = ArchBatch.from_graphs(random_graphs(300, seed=1), VOCABULARY)
+    assert len(np.unique(contents(archs))) == len({str(archs.graph(number)) for number in range(300)})
+    assert np.array_equal(contents(archs[[7, 3, 7]]), contents(archs)[[7, 3, 7]])
+    graphs = [(["input", "conv"], []), (["conv", "input"], []), (["input", "conv"], [(0, 1)]), (["input"], [])]
+    assert len(np.unique(contents(ArchBatch.from_graphs(graphs, VOCABULARY)))) == 4
