@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.darts.closed_form import sizes
+from archflow.benchmarks.darts.graphs import sources_of
 from archflow.benchmarks.darts.notation import CELLS, OPERATIONS, read_architecture
 from archflow.benchmarks.space import Decision, Space
 
@@ -168,8 +169,6 @@ class DARTS(Space):
             ValueError: the batch has another vocabulary, or a graph is not of the space. Its nodes must be in the order
                 of the vocabulary's cells: two inputs, the operations by the node in which they end, the output.
         """
-        from archflow.benchmarks.darts.graphs import sources_of  # which imports Numba
-
         archs.require_vocabulary(self.vocabulary, self.name)
         self._require(np.diff(archs.node_offsets) == 2 * _NODES, _FORM)
         # Other operations than a cell's own come out as 7 or more: below 0 these numbers wrap around.

@@ -7,7 +7,7 @@ Many matrices denote the same network. The benchmark lists them by number of ver
 diagonal (read down the columns, the last bit counts most), then by their operations, and it trained the first of each
 network. The place in that list is the network's key here: the vertices times 2³¹, the bits times 2¹⁰, and two bits for
 each operation, those of the first vertex foremost. Everything here goes through these keys. The compiled loops that
-find them, in :mod:`.keys`, are imported where they are used, as Numba takes long to import.
+find them are in :mod:`.keys`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.module_hash import module_hash
 from archflow.benchmarks.nasbench101 import closed_form
 from archflow.benchmarks.nasbench101.cells import MAX_VERTICES, OPERATIONS, PAIRS, Cell, prune, unpack
+from archflow.benchmarks.nasbench101.keys import FAULTS, all_keys, keys_or_faults, mutated, pruned_key, pruned_keys
 from archflow.benchmarks.nasbench101.notation import read_cell
 from archflow.benchmarks.space import Decision, Space
 
@@ -45,8 +46,6 @@ class NASBench101(Space):
         Raises:
             ValueError: an architecture is not of this space; the message names its index.
         """
-        from archflow.benchmarks.nasbench101.keys import FAULTS, keys_or_faults
-
         archs.require_vocabulary(self.vocabulary, self.name)
         keys = keys_or_faults(archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets)
         for position, reason in enumerate(FAULTS):
@@ -84,8 +83,6 @@ class NASBench101(Space):
 
     def _decode(self, choices: Int[ndarray, "archs 26"]) -> ArchBatch:
         """The cells once pruned; the message of the ValueError says what :func:`.prune` says."""
-        from archflow.benchmarks.nasbench101.keys import pruned_keys
-
         matrices = np.zeros((len(choices), MAX_VERTICES, MAX_VERTICES), np.uint8)
         matrices[:, *PAIRS] = choices[:, : PAIRS.shape[1]]
         operations = choices[:, PAIRS.shape[1] :]
@@ -105,8 +102,6 @@ class NASBench101(Space):
         random edges. The new edge may bring such vertices in, as a removed one may leave others without use; these go.
         A change that leaves the network what it was, or leads out of the space, is drawn again.
         """
-        from archflow.benchmarks.nasbench101.keys import mutated
-
         return self.from_keys(mutated(self.keys(archs), np.random.default_rng(seed)))
 
     def format(self, archs: ArchBatch) -> list[str]:
@@ -131,8 +126,6 @@ class NASBench101(Space):
         Raises:
             ValueError: it is malformed or its cell not in the space, see :func:`.prune`.
         """
-        from archflow.benchmarks.nasbench101.keys import pruned_key
-
         return pruned_key(*read_cell(string))
 
     def from_cells(self, cells: Iterable[Cell]) -> ArchBatch:
@@ -141,8 +134,6 @@ class NASBench101(Space):
         Raises:
             ValueError: a cell is not in the space, see :func:`.prune`; the message gives its index.
         """
-        from archflow.benchmarks.nasbench101.keys import pruned_key
-
         keys = []
         for index, cell in enumerate(cells):
             try:
@@ -178,8 +169,6 @@ class NASBench101(Space):
         return closed_form.proxy(name, matrices, operations)
 
     def _all_keys(self) -> Int[ndarray, " archs"]:
-        from archflow.benchmarks.nasbench101.keys import all_keys
-
         return all_keys()
 
     def _from_parsed(self, parsed: list[int]) -> ArchBatch:

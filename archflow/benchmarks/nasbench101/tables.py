@@ -23,6 +23,7 @@ from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench101.space import NASBench101
+from archflow.benchmarks.nasbench101.tfrecord import records
 from archflow.benchmarks.table import Table
 from archflow.support.progress import Progress, silent
 
@@ -88,8 +89,6 @@ def read(path: Path, progress: Progress = silent) -> Table:
 
 def _trainings(path: Path, progress: Progress) -> Iterator[_Training]:
     """The file's records, decoded."""
-    from archflow.benchmarks.nasbench101.tfrecord import records  # which imports Numba
-
     total, done = path.stat().st_size, 0
     for number, record in enumerate(records(path), start=1):
         try:
