@@ -197,12 +197,12 @@ def _plainest() -> Int[ndarray, " 13824"]:
     adjacency, present = _adjacency(cells), np.ones((len(cells), 5), dtype=bool)
     present[:, 1:4] = cells[:, _OPERATION] != _ZERO
     adjacency &= present[:, :, None] & present[:, None, :]
-    begun, ended = np.zeros_like(present), np.zeros_like(present)
-    begun[:, 0] = ended[:, 4] = True
+    reached, reaching = np.zeros_like(present), np.zeros_like(present)
+    reached[:, 0] = reaching[:, 4] = True
     for node in range(1, 5):
-        begun[:, node] = (adjacency[:, :, node] & begun).any(axis=1)
-        ended[:, 4 - node] = (adjacency[:, 4 - node] & ended).any(axis=1)
-    left = begun & ended
+        reached[:, node] = (adjacency[:, :, node] & reached).any(axis=1)
+        reaching[:, 4 - node] = (adjacency[:, 4 - node] & reaching).any(axis=1)
+    left = reached & reaching
     adjacency &= left[:, :, None] & left[:, None, :]
     operations = np.where(left[:, 1:4], cells[:, _OPERATION], _ZERO)
 

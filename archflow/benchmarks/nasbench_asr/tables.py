@@ -43,7 +43,7 @@ def read(path: Path, progress: Progress = silent) -> Table:
 
     Args:
         path: one of the files, or a folder with several.
-        progress: told how many of the files have been read.
+        progress: called with how many of the files have been read.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -52,7 +52,7 @@ def read(path: Path, progress: Progress = silent) -> Table:
 
     Args:
         path: the archive, or a folder of its files.
-        progress: told how many of the files have been read.
+        progress: called with how many of the files have been read.
 
     Raises:
         FileNotFoundError: there is no such file.
