@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import EncoderSettings, require_positive
+from archflow.encoding.base import EncoderSettings, require_positive, require_size
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class DenseSettings(EncoderSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "nodes")
+        require_size(self, self.hidden * self.nodes * (self.nodes + 2), "hidden", "nodes")
 
 
 class Dense(NamedTuple):
