@@ -206,8 +206,8 @@ def test_the_default_settings(name):
         ({"layers": -2}, "layers must be a whole number ≥ 1, not -2"),
         ({"layers": 1.5}, "layers must be a whole number ≥ 1, not 1.5"),
         ({"hidden": "8"}, "hidden must be a whole number ≥ 1, not '8'"),
-        ({"hidden": 10**9}, "an encoder with hidden = 1000000000 and layers = . would have more than 268,435,456 weights"),
-        ({"layers": 10**30}, "an encoder with hidden = [0-9]* and layers = .* would have more than 268,435,456 weights"),
+        ({"hidden": 10**9}, "an encoder with hidden = 1000000000 and layers = "),
+        ({"layers": 10**30}, "would have more than 268,435,456 weights"),
     ],
     ids=str,
 )
