@@ -8,6 +8,7 @@ from archflow.benchmarks.tables import table, tables
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encoder, encoders
 from archflow.flow import FlowDraw, flow_surrogate
+from archflow.paths import path_features
 from archflow.pretraining.arch2vec import Arch2Vec
 from archflow.pretraining.fgp import FGP, ZeroCost
 from archflow.pretraining.gmae import GMAE
@@ -16,7 +17,9 @@ from archflow.pretraining.loop import pretrain
 from archflow.pretraining.registry import tasks
 from archflow.pretraining.task import Task
 from archflow.ranking import metrics
+from archflow.ranking.head import Head
 from archflow.ranking.ranker import Ranker
+from archflow.ranking.registry import heads
 from archflow.studies.evaluate import evaluate
 from archflow.studies.reproduce import reproduce
 from archflow.support.registry import register
@@ -30,6 +33,7 @@ __all__ = [
     "Encoder",
     "FlowDraw",
     "GraphCL",
+    "Head",
     "Ranker",
     "Space",
     "Task",
@@ -38,9 +42,11 @@ __all__ = [
     "encoders",
     "evaluate",
     "flow_surrogate",
+    "heads",
     "metrics",
     "network",
     "networks",
+    "path_features",
     "pretrain",
     "proxies",
     "register",

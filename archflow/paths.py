@@ -140,8 +140,8 @@ def _columns(archs: ArchBatch, place: Int[ndarray, "operations sets"]) -> list[F
     no_path = most[:, -1:] + 1  # the last set holds every operation
 
     source, target = archs.edge_index
-    from_source = np.diff(archs.predecessors.starts)[source] == 0
-    into_sink = np.diff(archs.successors.starts)[target] == 0
+    from_source = archs.predecessors.counts[source] == 0
+    into_sink = archs.successors.counts[target] == 0
     entered, left = _sums(archs, target, from_source), _sums(archs, source, into_sink)
     count = _sums(archs, np.arange(len(archs.operations)), np.ones(len(archs.operations)))
     member = place >= 0
@@ -176,7 +176,10 @@ def _flows(
     cost = np.where(place >= 0, 1, np.where(ends[:, None], 0, np.inf))
     sweep = archs.sweep
     operations, owners = archs.operations[sweep.nodes], archs.owners[sweep.nodes]
-    return _swept(operations, owners, len(archs), *sweep.predecessors, *sweep.successors, cost, place)
+    before, behind = sweep.predecessors, sweep.successors
+    return _swept(
+        *(operations, owners, len(archs), before.values, before.offsets, behind.values, behind.offsets, cost, place)
+    )
 
 
 @njit(cache=True)

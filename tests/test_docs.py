@@ -47,8 +47,10 @@ def test_the_page_shows_a_file_of_each():
 def test_an_encoder(command, some_cells):
     own = ("--input", some_cells, "--label-column", "accuracy", "--labels", 20, "--encoder", "bag-of-operations")
     found = command("bag_of_operations.py", "evaluate", *own, *QUICK)
-    assert [run["method"] for run in found["runs"]] == ["none", "fgp"]
-    assert found["settings"]["encoder"] == "bag-of-operations"
+    assert [(line["encoder"], line["pretext"]) for line in found["lines"]] == [
+        ("bag-of-operations", "none"),
+        ("bag-of-operations", "fgp"),
+    ]
 
 
 def test_a_pretext_task(command, some_cells):
@@ -76,7 +78,8 @@ def test_a_table(command):
     assert "chains/made-up" in names
     args = ("evaluate", "--table", "chains/made-up", "--labels", 10, "--pool", 35, "--hidden", 8, *QUICK)
     found = command("chain_results.py", *args)
-    assert (found["settings"]["table"], found["settings"]["space"]) == ("chains/made-up", "chains")
+    assert found["table"] == "chains/made-up"
+    assert {line["space"] for line in found["lines"]} == {"chains"}
 
 
 def test_a_head(command, some_cells, tmp_path):

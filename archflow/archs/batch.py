@@ -23,7 +23,7 @@ from archflow.archs import convert
 from archflow.archs.checks import check_sizes, check_values, sorted_edges
 from archflow.archs.neighbourhoods import refined
 from archflow.archs.ragged import Ragged, offsets_of, owner, positions
-from archflow.archs.sweep import Sweep, generations, predecessors, sweep
+from archflow.archs.sweep import Sweep, generations, sources_of_nodes, sweep
 from archflow.support.digests import digest_arrays
 from archflow.support.files import load_tensors, save_tensors
 
@@ -276,7 +276,7 @@ class ArchBatch:
     @cached_property
     def predecessors(self) -> Ragged[ndarray]:
         """The nodes that each node reads from, as node numbers of the whole batch."""
-        return predecessors(self.edges, self.edge_offsets, self.node_offsets)
+        return Ragged(*sources_of_nodes(self.edges, self.edge_offsets, self.node_offsets))
 
     @cached_property
     def successors(self) -> Ragged[ndarray]:

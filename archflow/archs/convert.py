@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Int, Integer
 from numpy import ndarray
 
 if TYPE_CHECKING:
@@ -32,9 +31,7 @@ def to_networkx(names: Sequence[str], edges: Sequence[tuple[int, int]]) -> netwo
     return graph
 
 
-def from_pyg(
-    batch: torch_geometric.data.Batch,
-) -> tuple[Integer[ndarray, " nodes"], Int[ndarray, " archs+1"], Integer[ndarray, "2 edges"], Int[ndarray, " archs+1"]]:
+def from_pyg(batch: torch_geometric.data.Batch) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """Operations, node offsets, edges and edge offsets of a batch with ``x``, ``edge_index`` and ``ptr``."""
     node_offsets = batch.ptr.cpu().numpy().astype(np.int64)
     edge_index = batch.edge_index.cpu().numpy()
@@ -46,10 +43,7 @@ def from_pyg(
 
 
 def to_pyg(
-    operations: Integer[ndarray, " nodes"],
-    node_offsets: Int[ndarray, " archs+1"],
-    edges: Integer[ndarray, "2 edges"],
-    edge_offsets: Int[ndarray, " archs+1"],
+    operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray
 ) -> torch_geometric.data.Batch:
     """The inverse of :func:`from_pyg`."""
     from torch_geometric.data import Batch, Data

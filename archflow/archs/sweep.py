@@ -41,13 +41,6 @@ class Sweep(NamedTuple):
     sinks: Ragged[ndarray]
 
 
-def predecessors(
-    edges: Integer[ndarray, "2 edges"], edge_offsets: Int[ndarray, " archs+1"], node_offsets: Int[ndarray, " archs+1"]
-) -> Ragged[ndarray]:
-    """The nodes that each node reads from, as node numbers of the whole batch; edges are in order of their targets."""
-    return Ragged(*_predecessors(edges, edge_offsets, node_offsets))
-
-
 def generations(
     predecessors: Ragged[ndarray], successors: Ragged[ndarray], node_offsets: Int[ndarray, " archs+1"]
 ) -> Integer[ndarray, " nodes"]:
@@ -104,7 +97,8 @@ def sweep(
 
 
 @njit(cache=True)
-def _predecessors(edges: ndarray, edge_offsets: ndarray, node_offsets: ndarray) -> tuple[ndarray, ndarray]:
+def sources_of_nodes(edges: ndarray, edge_offsets: ndarray, node_offsets: ndarray) -> tuple[ndarray, ndarray]:
+    """The nodes that each node reads from, as node numbers of the whole batch, from edges in order of their targets."""
     sources, offsets = np.empty(edges.shape[1], np.int64), np.zeros(node_offsets[-1] + 1, np.int64)
     for arch in range(len(node_offsets) - 1):
         for edge in range(edge_offsets[arch], edge_offsets[arch + 1]):

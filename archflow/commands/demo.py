@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archflow.commands.options import Device, Json, Seed
-from archflow.commands.shared import given, require_output, result_table
+from archflow.commands.shared import given, require_output
 
 
 def demo(
@@ -33,7 +33,13 @@ def demo(
         print(strict_json(result))
         return
     console = Console()
-    console.print(result_table("15,625 cells ranked from 78 trained ones", result["rows"]))
+    scores = Table(title="15,625 cells ranked from 78 trained ones")
+    for heading in ("pre-training", "τ ×100", "P@1% ×100", "P@5% ×100", "seconds"):
+        scores.add_column(heading, justify="left" if heading == "pre-training" else "right")
+    for row in result["rows"]:
+        hundredths = (f"{100 * row[score]:.1f}" for score in ("tau", "p_at_1", "p_at_5"))
+        scores.add_row(row["method"], *hundredths, f"{row['seconds']:.0f}")
+    console.print(scores)
     best = Table(title="The ten best cells that FGP found among those without a label")
     for heading in ("", "true rank", "accuracy", "cell"):
         best.add_column(heading, justify="left" if heading == "cell" else "right", overflow="fold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,16 @@ from archflow.benchmarks.tables import table
 from archflow.commands.shared import titled
 from archflow.encoding.registry import seeded_encoder
 from archflow.flow import FlowDraw, flow_surrogate
+from archflow.pretraining.loop import pretrain
+from archflow.pretraining.registry import make_task
+from archflow.ranking.metrics import scores_of
 from archflow.ranking.ranker import Ranker
 from archflow.report.page import Report, write_report
-from archflow.studies.evaluate import (
-    default_pool,
-    figures,
-    pretrain_task,
-    proxy_column,
-    split,
-)
+from archflow.studies.protocol import LabelledTable
 from archflow.support.files import require_writable
 from archflow.support.progress import Progress, silent
 from archflow.support.versions import versions
+from archflow.zero_cost.columns import proxy_values
 
 FGP, PLAIN = "FGP", "no pre-training"
 
@@ -62,7 +61,7 @@ def demonstrate(
     require_writable(page)
     data = table("nasbench201/analog")
     accuracy = data[data.default]
-    part = split(len(data), default_pool(data.space.name, len(data)), labels, permutation=seed)
+    part = LabelledTable(data).split(labels, seed)
     validation = data.archs[part.validation], accuracy[part.validation]
 
     scores: dict[str, Float[ndarray, " archs"]] = {}
@@ -72,18 +71,22 @@ def demonstrate(
         begun = time.monotonic()
         model = seeded_encoder("resgatedgcn", data.archs.vocabulary, seed, {})
         if method == FGP:
-            proxy, how = proxy_column(data, "measured/jacov"), {"epochs": pretrain_epochs, "device": device}
-            outcome = pretrain_task("fgp", model, data.space, data.archs, proxy, seed, {}, progress=progress, **how)
+            task = make_task("fgp", data.space.name, data.archs, proxy_values(data, "measured/jacov"), seed, {})
+            outcome = pretrain(
+                model, data.archs, task, epochs=pretrain_epochs, seed=seed, device=device, progress=progress
+            )
             curves["Pre-training loss"] = dict(outcome.losses)
 
         def named(_: str, done: int, total: int, method: str = method) -> None:
             progress(f"fine-tuning ({method})", done, total)
 
-        ranker = Ranker(model, seed=seed, device=device)
+        ranker = Ranker(model, "finetune", space=data.space, seed=seed, device=device)
         ranker.fit(data.archs[part.labelled], accuracy[part.labelled], validation, named)
         scores[method] = ranker.predict(data.archs)
         seconds = time.monotonic() - begun
-        rows.append({"method": method, **figures(accuracy[part.test], scores[method][part.test]), "seconds": seconds})
+        rows.append(
+            {"method": method, **asdict(scores_of(accuracy[part.test], scores[method][part.test])), "seconds": seconds}
+        )
         curves.setdefault("Fine-tuning loss", {})[method] = ranker.losses
         curves.setdefault("Kendall's τ on the validation cells", {})[method] = ranker.validation_taus
 
@@ -97,7 +100,7 @@ def demonstrate(
     shown = {
         **{"table": data.name, "column": data.default, "labelled": len(part.labelled)},
         **{"validation": len(part.validation), "test": len(part.test), "pre-training": outcome.settings},
-        **{"fine-tuning": ranker.settings, "versions": versions()},
+        **{"fine-tuning": asdict(ranker.settings), "versions": versions()},
     }
     write_report(
         page,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from archflow.commands.options import (
     Seeds,
     Splits,
 )
-from archflow.commands.shared import given, read, require_output, result_table
+from archflow.commands.shared import given, read, require_output, show_outcome
 
 
 def evaluate(
@@ -40,11 +41,11 @@ def evaluate(
     labels: Annotated[
         list[float] | None, typer.Option(help="Labelled share of the pool, or number if above 1; may be repeated.")
     ] = None,
-    task: Annotated[
+    method: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to pre-train by: none, fgp, zero-cost, arch2vec, gmae or graphcl; may be repeated. none and fgp "
-            "by default."
+            help="none, fgp, zero-cost, arch2vec, gmae or graphcl, each also with a head (fgp+gp), or proxy:NAME; may "
+            "be repeated; none and fgp by default."
         ),
     ] = None,
     seeds: Seeds = 3,
@@ -59,23 +60,23 @@ def evaluate(
     lambda2: Lambda2 = None,
     pretrain_epochs: PretrainEpochs = None,
     finetune_epochs: FinetuneEpochs = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the runs that OUT already holds.")] = False,
-    out: Annotated[Path, typer.Option(help="JSON file for every run.")] = Path("evaluate.json"),
+    out: Annotated[Path, typer.Option(help="Folder of the results; one that holds some is added to.")] = Path(
+        "evaluate"
+    ),
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Compare pre-training with none: seeds × splits, mean and standard deviation."""
-    from rich.console import Console
-
     from archflow.benchmarks.registry import space as make_space
     from archflow.benchmarks.tables import table as make_table
     from archflow.benchmarks.tables import tables
-    from archflow.studies import evaluate as evaluation
-    from archflow.support.documents import strict_json
+    from archflow.pretraining.loop import PretrainSettings
+    from archflow.ranking.finetune import FinetuneSettings
+    from archflow.studies import evaluate as study
     from archflow.support.progress import Display
 
-    require_output(out)
+    require_output(out / "results.jsonl")
     if input is not None:
         data = read(space or "nasbench201", input, arch_column)
     else:
@@ -85,37 +86,33 @@ def evaluate(
         data = make_table(table or known[0])
         if space and data.space.name != space:
             raise ValueError(f"the table {table} is of the space {data.space.name}, not of {space}")
-    tasks = task or list(evaluation.METHODS)
+    methods = method or study.DEFAULT_METHODS
     with Display() as progress:
-        result = evaluation.evaluate(
+        outcome = study.evaluate(
             data,
             label_column or (),
             labels=labels or [0.01],
-            methods=tasks,
+            methods=methods,
             seeds=seeds,
-            permutations=splits,
+            splits=splits,
             first_seed=seed,
             pool=pool,
             encoder=encoder,
             encoder_settings=given(hidden=hidden, layers=layers),
-            proxy=proxy,
-            task_settings=_by_task(tasks, lambda1=lambda1, lambda2=lambda2, proxy_loss=proxy_loss),
-            pretrain_settings=given(epochs=pretrain_epochs),
-            ranker_settings=given(epochs=finetune_epochs),
+            proxies=proxy,
+            task_settings=_by_task(methods, lambda1=lambda1, lambda2=lambda2, proxy_loss=proxy_loss),
+            pretraining=PretrainSettings(**given(epochs=pretrain_epochs)),
+            finetuning=FinetuneSettings(**given(epochs=finetune_epochs)),
             device=device,
             out=out,
-            resume=resume,
             progress=progress,
         )
-    if as_json:
-        print(strict_json(result))
-        return
-    Console().print(result_table(f"{data.name}, {len(data):,} architectures", result["summary"]))
-    print(f"every run: {out}")
+    show_outcome(outcome, as_json, table=data.name)
 
 
-def _by_task(tasks: list[str], **settings: Any) -> dict[str, dict[str, Any]]:
+def _by_task(methods: Sequence[str], **settings: Any) -> dict[str, dict[str, Any]]:
     """Each setting that is given, for those of the tasks that have it; for FGP if none of them has."""
+    tasks = [method.partition("+")[0] for method in methods]
     learn_proxies = [task for task in ("fgp", "zero-cost") if task in tasks] or ["fgp"]
     found: dict[str, dict[str, Any]] = {}
     for name, value in given(**settings).items():

@@ -22,6 +22,9 @@ def finetune(
     validation: Annotated[
         Path | None, typer.Option(help="File of other labelled ones, to keep the best epoch.")
     ] = None,
+    head: Annotated[
+        str, typer.Option(help="What turns vectors and labels into scores: finetune, the paper's, or gp.")
+    ] = "finetune",
     finetune_epochs: FinetuneEpochs = None,
     batch_size: Annotated[int | None, typer.Option(help="Architectures in a minibatch; 16 by default.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate; 0.001 by default.")] = None,
@@ -49,11 +52,13 @@ def finetune(
     if validation is not None:
         others = read(name, validation, arch_column)
         held_out = others.archs, others[label_column]
-    ranker = Ranker(model, **given(epochs=finetune_epochs, batch_size=batch_size, lr=lr), seed=seed, device=device)
+    settings = given(epochs=finetune_epochs, batch_size=batch_size, lr=lr)
+    ranker = Ranker(model, head, space=name, seed=seed, device=device, **settings)
     with Display() as progress:
         ranker.fit(data.archs, data[label_column], held_out, progress)
     ranker.save(out, **provenance)
     best = max(ranker.validation_taus) if ranker.validation_taus else None
     known = f", validation τ {best:.3f}" if best is not None else ""
-    result = {"out": str(out), "labels": len(data), "loss": ranker.losses[-1], "validation_tau": best}
+    loss = ranker.losses[-1] if ranker.losses else None
+    result = {"out": str(out), "labels": len(data), "loss": loss, "validation_tau": best}
     say(as_json, result, f"fine-tuned on {len(data):,} labels{known}: {out}")

@@ -12,7 +12,10 @@ from types import FrameType
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
-RESUMED_BY = dict.fromkeys(("pretrain", "evaluate", "proxies"), "--resume") | {"reproduce": "the same command"}
+RESUMED_BY = {
+    **dict.fromkeys(("pretrain", "proxies"), "--resume"),
+    **dict.fromkeys(("evaluate", "reproduce"), "the same command"),
+}
 """How a verb that saves its work goes on after it was interrupted."""
 
 

@@ -65,26 +65,28 @@ def pretrain(
     """Pre-train an encoder on all architectures of a space, without a label."""
     from archflow.encoding.files import save_encoder
     from archflow.encoding.registry import seeded_encoder
-    from archflow.studies.evaluate import pretrain_task, proxy_column
+    from archflow.pretraining import loop
+    from archflow.pretraining.registry import make_task
     from archflow.support.progress import Display
+    from archflow.zero_cost.columns import proxy_values
 
     require_output(out)
     data = read(space, input, arch_column, sample, seed)
     model = seeded_encoder(encoder, data.archs.vocabulary, seed, given(hidden=hidden, layers=layers))
-    flow = given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
-    weights = given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
+    settings = given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
+    settings |= given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
+    learned = make_task(task, data.space.name, data.archs, proxy_values(data, proxy), seed, settings)
     unfinished = out.with_name(out.name + ".partial")
     with Display() as progress:
-        outcome = pretrain_task(
-            task,
+        outcome = loop.pretrain(
             model,
-            data.space,
             data.archs,
-            proxy_column(data, proxy),
-            seed,
-            flow | weights,
+            learned,
             **given(epochs=pretrain_epochs, batch_size=batch_size, lr=lr, precision=precision, processes=processes),
-            **given(checkpoint=unfinished, checkpoint_seconds=checkpoint_seconds, resume=resume),
+            **given(checkpoint_seconds=checkpoint_seconds),
+            checkpoint=unfinished,
+            resume=resume,
+            seed=seed,
             device=device,
             progress=progress,
         )

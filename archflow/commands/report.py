@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +30,9 @@ def report(
     from archflow.benchmarks.registry import published
     from archflow.benchmarks.tables import table as make_table
     from archflow.flow import FlowDraw, flow_surrogate
+    from archflow.ranking.metrics import scores_of
     from archflow.ranking.ranker import Ranker
     from archflow.report.page import Report, write_report
-    from archflow.studies.evaluate import figures
 
     require_output(out)
     model = Ranker.load(ranker, device)
@@ -43,7 +44,7 @@ def report(
     rows = []
     if accuracy is not None:
         known = ~np.isnan(accuracy)
-        row = {"method": str(ranker), **figures(accuracy[known], scores[known])}
+        row = {"method": str(ranker), **asdict(scores_of(accuracy[known], scores[known]))}
         rows.append({**row, "architectures": int(known.sum())})
     flow = published(data.space.name)
     draw = FlowDraw.sample(len(data.space.vocabulary), flow.k, flow.std, seed)
@@ -62,7 +63,7 @@ def report(
         surrogate=flow_surrogate(data.archs, draw).numpy(),
         curves={title: lines for title, lines in curves.items() if any(len(line) for line in lines.values())},
         rows=[titled(row) for row in rows],
-        settings={"fine-tuning": model.settings, **provenance},
+        settings={"ranking": asdict(model.settings), **provenance},
     )
     write_report(out, page)
     say(as_json, {"out": str(out), "architectures": len(data), "rows": rows}, f"report: {out}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from archflow.commands.options import Device, FinetuneEpochs, Json, PretrainEpochs, Seed, Seeds, Splits
-from archflow.commands.shared import listing, say
+from archflow.commands.shared import listing, require_output, show_outcome
 
 
 def reproduce(
@@ -37,6 +36,7 @@ def reproduce(
 ) -> None:
     """Redo a study of the paper: make the runs that are not done yet, then its table and plots."""
     from archflow.studies import reproduce as study
+    from archflow.studies.cost import cost
     from archflow.support.documents import strict_json
     from archflow.support.progress import Display
 
@@ -47,32 +47,26 @@ def reproduce(
         else:
             listing(["study", "what it asks"], known.items())
         return
-    grid: dict[str, Any] = {
-        "only": _pairs(only, "--only"),
-        "add": _pairs(add, "--add"),
-        "source": _pairs(table, "--table"),
-        "budget": budget,
-        "epochs": pretrain_epochs,
-        "finetune_epochs": finetune_epochs,
-        "splits": splits,
-        "device": device,
-    }
+    choice = study.Choice(
+        only=_pairs(only, "--only"),
+        add=_pairs(add, "--add"),
+        source=_pairs(table, "--table"),
+        budget=budget,
+        pretrain_epochs=pretrain_epochs,
+        finetune_epochs=finetune_epochs,
+        seeds=seeds,
+        splits=splits,
+        first_seed=seed,
+        device=device,
+    )
     if list_runs:
-        jobs, _, failures = study.plan(name, **grid, seeds=range(seed, seed + seeds), folder=out)
-        _list(study.cost(jobs, out), failures, as_json)
+        plan = study.plan(name, choice)
+        _list(cost(plan.jobs, out), plan.failures, as_json)
         return
+    require_output(out / "results.jsonl")
     with Display() as progress:
-        outcome = study.reproduce(
-            name, **grid, seeds=seeds, first_seed=seed, processes=processes, out=out, progress=progress
-        )
-    for failure in outcome.failures:
-        print(f"failed: {failure.what}: {' '.join(failure.why.split())}", file=sys.stderr)
-    files = [str(file) for file in outcome.files]
-    facts = {"study": name, "runs": outcome.runs, "done": len(outcome.lines), "files": files}
-    failed = [vars(failure) for failure in outcome.failures]
-    say(as_json, {**facts, "failures": failed, "lines": outcome.lines}, f"{outcome.table}\n{', '.join(files)}")
-    if outcome.failures:
-        raise typer.Exit(1)
+        outcome = study.reproduce(name, **vars(choice), processes=processes, out=out, progress=progress)
+    show_outcome(outcome, as_json, study=name)
 
 
 def _list(rows: list[dict[str, Any]], failures: list[Any], as_json: bool) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+import typer
 
+if TYPE_CHECKING:
     from archflow.benchmarks.table import Table
+    from archflow.studies.runner import Outcome
 
 
 def given(**settings: Any) -> dict[str, Any]:
@@ -82,27 +84,19 @@ def listing(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     Console().print(table)
 
 
-def result_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RichTable:
-    """τ, P@1% and P@5% in hundredths, with standard deviations where there are any."""
-    from rich.table import Table as RichTable
-
-    table = RichTable(title=title)
-    summarised = "runs" in rows[0]
-    texts = ["pre-training", *(["column"] if summarised else [])]
-    numbers = [*(["labels", "runs"] if summarised else []), "τ ×100", "P@1% ×100", "P@5% ×100", "seconds"]
-    for heading in (*texts, *numbers):
-        table.add_column(heading, justify="left" if heading in texts else "right")
-    for row in rows:
-        cells = [row["method"]]
-        if summarised:
-            labels = f"{row['labels']:.3g}" if row["labels"] > 1 else f"{row['labels']:.3%}".replace(".000", "")
-            cells += [row["column"], labels, str(row["runs"])]
-        for name in ("tau", "p_at_1", "p_at_5"):
-            std = row.get(f"{name}_std")
-            cells.append(f"{100 * row[name]:.1f}" + (f" ± {100 * std:.1f}" if std is not None else ""))
-        seconds = row["seconds"] if "seconds" in row else row["pretrain_seconds"] + row["finetune_seconds"]
-        table.add_row(*cells, f"{seconds:.0f}")
-    return table
+def show_outcome(outcome: Outcome, as_json: bool, **what: str) -> None:
+    """Print what a study holds, and end with exit code 1 if some of it could not be run."""
+    for failure in outcome.failures:
+        print(f"failed: {failure.what}: {' '.join(failure.why.split())}", file=sys.stderr)
+    files = [str(file) for file in outcome.files]
+    facts = {**what, "runs": outcome.runs, "done": len(outcome.lines), "files": files}
+    say(
+        as_json,
+        {**facts, "failures": outcome.failures, "lines": outcome.lines},
+        f"{outcome.table}\n{', '.join(files)}",
+    )
+    if outcome.failures:
+        raise typer.Exit(1)
 
 
 def titled(row: Mapping[str, Any]) -> dict[str, Any]:

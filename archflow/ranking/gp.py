@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -33,17 +33,14 @@ from numpy import ndarray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from archflow.ranking.labels import require_rankable
-from archflow.ranking.scaling import Scaling, normal_scores
+from archflow.ranking.columns import Blocks, Columns, checked_labels, count, normal_scores, to_labels
 
 Kernel = Literal["matern52", "rbf"]
-Blocks = Mapping[str, Float[ndarray, "archs _"]]
-"""Columns by the name of their block, float32 or float64; a row an architecture."""
 
-_AT_ONCE = 1 << 13
-"""Architectures that are predicted together."""
 _JITTER = (0.0, *(10.0**power for power in range(-10, 1)))
 """What is added to the diagonal, relative to its mean, until C has a Cholesky factor."""
+_ENOUGH = 1e-6
+"""The optimiser stops where a step gains a smaller share of the objective; more changes no ranking."""
 _BOUND = 12.0
 """Largest absolute logarithm of a hyperparameter."""
 
@@ -144,7 +141,7 @@ def fitted(r: Float[Tensor, "blocks n n"], y: Float[Tensor, " n"], settings: GPS
         jac=True,
         method="L-BFGS-B",
         bounds=[(-_BOUND, _BOUND)] * len(start),
-        options={"maxiter": settings.steps},
+        options={"maxiter": settings.steps, "ftol": _ENOUGH},
     )
     return _unflat(torch.from_numpy(found.x).exp())
 
@@ -156,9 +153,8 @@ class GaussianProcess:
     >>> mean, std = process.predict({"paths": features})
     """
 
-    scalings: dict[str, Scaling]
+    columns: Columns
     X: list[Float[Tensor, "n _"]]
-    y: Float[Tensor, " n"]
     labels: Float[ndarray, " n"]
     theta: Hyperparameters
 
@@ -179,17 +175,10 @@ class GaussianProcess:
             ValueError: no label, only one, all are equal or one is not finite; blocks of other lengths than ``y`` or
                 of other columns than ``reference``; or no column varies.
         """
-        blocks = {name: np.asarray(blocks[name]) for name in sorted(blocks)}
-        self.labels = _checked(blocks, y)
-        if reference is not None and set(reference) != set(blocks):
-            raise ValueError(f"the reference has the blocks {', '.join(sorted(reference))}, not {', '.join(blocks)}")
-        scalings = {name: Scaling.of(np.asarray((reference or blocks)[name]), name) for name in blocks}
-        self.scalings = {name: scaling for name, scaling in scalings.items() if len(scaling.kept)}
-        if not self.scalings:
-            raise ValueError("no column varies, so there is nothing to tell architectures apart by")
-        self.X = self._scaled(blocks)
-        self.y = torch.from_numpy(normal_scores(self.labels))
-        self.theta = fitted(distances(self.X, self.X), self.y, self.settings)
+        self.labels = checked_labels(blocks, y)
+        self.columns = Columns.of(blocks, reference)
+        self.X = [torch.from_numpy(x) for x in self.columns(blocks)]
+        self.theta = fitted(distances(self.X, self.X), self._y, self.settings)
         return self._conditioned()
 
     def predict(
@@ -200,27 +189,20 @@ class GaussianProcess:
         Candidates are taken in parts: beyond the columns and the result, memory does not grow with their number.
 
         Args:
-            blocks: columns of the candidates; blocks that were constant or unknown when fitted are not read.
+            blocks: columns of the candidates; blocks that did not vary when fitted are not read.
             with_noise: whether the deviation is that of one more label, as an interval that is to hold measured
                 accuracies needs, or that of what labels scatter around, as a search needs.
 
         Raises:
             ValueError: a block is missing, or has other columns than when fitted, or another number of rows.
         """
-        missing = [name for name in self.scalings if name not in blocks]
-        if missing:
-            raise ValueError(f"the block '{missing[0]}' is missing, by which the labelled architectures were described")
-        blocks = {name: blocks[name] for name in self.scalings}
-        count = _rows(blocks)
-        mean, variance = np.empty(count), np.empty(count)
-        for start in range(0, count, _AT_ONCE):
-            rows = slice(start, start + _AT_ONCE)
-            x = self._scaled({name: np.asarray(columns[rows]) for name, columns in blocks.items()})
-            k = covariance(distances(self.X, x), self.theta, self.settings.kernel)
-            mean[rows] = (self._weights @ k).numpy()
+        mean, variance = np.empty((2, count(blocks)))
+        for rows, part in self.columns.in_parts(blocks):
+            k = covariance(distances(self.X, [torch.from_numpy(x) for x in part]), self.theta, self.settings.kernel)
+            mean[rows] = self._weights @ k
             explained = torch.linalg.solve_triangular(self._L, k, upper=False).square().sum(dim=0)
-            variance[rows] = (self.theta.variance.sum() - explained).clamp(min=0).numpy()
-        return mean, np.sqrt(variance + with_noise * self.theta.noise.item())
+            variance[rows] = (self.theta.variance.sum() - explained).clamp(min=0) + with_noise * self.theta.noise
+        return mean, np.sqrt(variance)
 
     def joint(self, blocks: Blocks) -> tuple[Float[ndarray, " archs"], Float[ndarray, "archs archs"]]:
         """Mean and covariance of all candidates together, without noise; for some thousands of them at most.
@@ -228,37 +210,20 @@ class GaussianProcess:
         Raises:
             ValueError: as :meth:`predict`.
         """
-        x = self._scaled({name: np.asarray(blocks[name]) for name in self.scalings})
+        x = [torch.from_numpy(columns) for columns in self.columns(blocks)]
         k = covariance(distances(self.X, x), self.theta, self.settings.kernel)
         whitened = torch.linalg.solve_triangular(self._L, k, upper=False)
         rest = covariance(distances(x, x), self.theta, self.settings.kernel) - whitened.T @ whitened
         return (self._weights @ k).numpy(), rest.numpy()
 
     def to_labels(self, scores: Float[ndarray, "*any"]) -> Float[ndarray, "*any"]:
-        """Normal scores, such as mean ± 1.28 std, as labels: interpolated, and on in a straight line beyond all labels.
-
-        The line goes from the median through the extreme label, so an interval keeps growing there.
-        """
-        known, first = np.unique(self.y.numpy(), return_index=True)
-        labels = self.labels[first]
-        middle = len(known) // 2
-        ends = []
-        for end in (0, -1):
-            inner = middle if known[middle] != known[end] else middle - 1
-            ends.append((labels[end] - labels[inner]) / (known[end] - known[inner]))
-        far = 100.0
-        knots = np.concatenate([[known[0] - far], known, [known[-1] + far]])
-        values = np.concatenate([[labels[0] - far * ends[0]], labels, [labels[-1] + far * ends[1]]])
-        return np.interp(scores, knots, values)
+        """Normal scores, such as mean ± 1.28 std, on the scale of the labels."""
+        return to_labels(scores, self.labels)
 
     def state(self) -> dict[str, Tensor]:
         """All that was learned, as named tensors for a file; with ``settings``, :meth:`from_state` restores it."""
-        tensors = {"labels": torch.from_numpy(self.labels), "theta": _flat(self.theta)}
-        for (name, scaling), x in zip(self.scalings.items(), self.X, strict=True):
-            tensors[f"X/{name}"] = x
-            for part in fields(Scaling):
-                tensors[f"{part.name}/{name}"] = torch.from_numpy(getattr(scaling, part.name))
-        return tensors
+        X = {f"X/{name}": x for name, x in zip(self.columns.scalings, self.X, strict=True)}
+        return {"labels": torch.from_numpy(self.labels), "theta": _flat(self.theta), **X, **self.columns.state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], settings: GPSettings) -> Self:
@@ -268,29 +233,24 @@ class GaussianProcess:
             ValueError: a tensor is missing, or none names a block.
         """
         process = cls(settings)
-        names = sorted(name.removeprefix("X/") for name in state if name.startswith("X/"))
+        process.columns = Columns.from_state(state)
         try:
             process.labels, process.theta = state["labels"].numpy(), _unflat(state["theta"])
-            process.scalings = {
-                name: Scaling(*(state[f"{part.name}/{name}"].numpy() for part in fields(Scaling))) for name in names
-            }
-            process.X = [state[f"X/{name}"] for name in names]
+            process.X = [state[f"X/{name}"] for name in process.columns.scalings]
         except KeyError as error:
-            raise ValueError(f"the state of the Gaussian process lacks {error}") from None
-        if len(process.theta.length) != len(names) or not names:
-            raise ValueError(f"the state of the Gaussian process has {len(names)} blocks, not those it was fitted on")
-        process.y = torch.from_numpy(normal_scores(process.labels))
+            raise ValueError(f"the state lacks {error}") from None
         return process._conditioned()
+
+    @property
+    def _y(self) -> Float[Tensor, " n"]:
+        return torch.from_numpy(normal_scores(self.labels))
 
     def _conditioned(self) -> Self:
         """Keep what predictions need of the labelled architectures."""
         C = covariance(distances(self.X, self.X), self.theta, self.settings.kernel)
         self._L = factor(C + self.theta.noise * torch.eye(len(C), dtype=C.dtype))
-        self._weights = torch.cholesky_solve(self.y[:, None], self._L)[:, 0]
+        self._weights = torch.cholesky_solve(self._y[:, None], self._L)[:, 0]
         return self
-
-    def _scaled(self, blocks: Blocks) -> list[Float[Tensor, "rows _"]]:
-        return [torch.from_numpy(scaling(blocks[name], name)) for name, scaling in self.scalings.items()]
 
 
 def _priors(settings: GPSettings, blocks: int) -> list[tuple[float, float]]:
@@ -305,20 +265,3 @@ def _flat(theta: Hyperparameters) -> Float[Tensor, " hyperparameters"]:
 def _unflat(values: Float[Tensor, " hyperparameters"]) -> Hyperparameters:
     blocks = len(values) // 2
     return Hyperparameters(values[:blocks], values[blocks:-1], values[-1])
-
-
-def _rows(blocks: Blocks) -> int:
-    if not blocks:
-        raise ValueError("there is no block of columns")
-    lengths = {name: len(columns) for name, columns in blocks.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"blocks must have the same number of rows, not {lengths}")
-    return next(iter(lengths.values()))
-
-
-def _checked(blocks: Blocks, y: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
-    labels = np.asarray(y, dtype=float)
-    if labels.shape != (_rows(blocks),):
-        raise ValueError(f"there are {_rows(blocks):,} architectures, but the labels have shape {labels.shape}")
-    require_rankable(labels, "labels")
-    return labels

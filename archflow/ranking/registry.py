@@ -7,11 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from archflow.ranking.finetune import FinetuneHead
-from archflow.ranking.gp_head import GaussianProcessHead
+from archflow.ranking.gp_head import GaussianProcessHead, TreesHead
 from archflow.ranking.head import Head
 from archflow.support.registry import Registry
 
-HEADS: Registry[type[Head]] = Registry("head", {each.name: each for each in (FinetuneHead, GaussianProcessHead)})
+HEADS: Registry[type[Head]] = Registry(
+    "head", {each.name: each for each in (FinetuneHead, GaussianProcessHead, TreesHead)}
+)
 
 
 def heads() -> list[str]:

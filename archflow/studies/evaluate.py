@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from archflow.benchmarks.table import Table
 from archflow.encoding.registry import seeded_encoder
+from archflow.pretraining.loop import PretrainSettings
 from archflow.pretraining.registry import make_task
-from archflow.studies.grids import configured, proxies_read
-from archflow.studies.interim import FinetuneSettings, PretrainSettings
+from archflow.ranking.finetune import FinetuneSettings
+from archflow.studies.grids import configured, proxies_at
 from archflow.studies.lines import read
-from archflow.studies.methods import method, pretext, takes_encoder
+from archflow.studies.methods import method, pretext
 from archflow.studies.protocol import GridPoint, LabelledTable, Run
 from archflow.studies.reproduce import grouped
 from archflow.studies.runner import Outcome, make_all
@@ -82,8 +85,8 @@ def evaluate(
     """
     if seeds < 1 or splits < 1:
         raise ValueError("seeds and splits must be at least 1")
-    if not methods:
-        raise ValueError("no method is named")
+    if not methods or not labels:
+        raise ValueError("no method is named" if not methods else "it is not said how many are labelled")
     device = str(resolve_device(device))
     task_settings = task_settings or {}
     compared = list(dict.fromkeys(method(name) for name in methods))
@@ -96,31 +99,39 @@ def evaluate(
         for share in labels:
             each.split(share, 0)  # raises if the table is too small
     seeded_encoder(encoder, table.archs.vocabulary, first_seed, encoder_settings or {})
+    space = table.space
     runs: list[Run] = []
-    for (pretext_name, head), task in zip(compared, tasks, strict=True):
+    for (pretext_name, head, has_encoder), task in zip(compared, tasks, strict=True):
         settings = {**pretext(pretext_name).settings, **task_settings.get(task, {})}
-        if task != "none":
-            make_task(task, table.space, table.archs, data[0].proxies(proxies), first_seed, settings)
-        for seed in range(first_seed, first_seed + seeds):
-            for its in data:
-                for share in labels:
-                    for number in range(splits):
-                        name = encoder if takes_encoder(head) else "none"
-                        point = GridPoint(
-                            table.space.name, name, pretext_name, head, share, 1.0, seed, number
-                        )  # fmt: skip
-                        runs.append(
-                            configured(
-                                point,
-                                its.source(proxies_read(point, proxies)),
-                                table.space,
-                                encoder_settings=encoder_settings or {},
-                                task=task,
-                                task_settings=settings,
-                                pretraining=pretraining or PretrainSettings(),
-                                finetuning=finetuning or FinetuneSettings(),
-                            )
-                        )
+        first = GridPoint(
+            space.name,
+            encoder if has_encoder else "none",
+            pretext_name,
+            head,
+            labels=labels[0],
+            share=1.0,
+            seed=first_seed,
+            split=0,
+        )
+        names = proxies_at(first, space, proxies)
+        values = data[0].proxies(names.proxies)  # raises if one is unknown
+        data[0].proxies(names.head_proxies)
+        if task != "none":  # raises if a setting is unknown
+            make_task(task, space.name, table.archs, values, first_seed, settings)
+        grid = product(range(first_seed, first_seed + seeds), data, labels, range(splits))
+        runs += [
+            configured(
+                replace(first, seed=seed, labels=share, split=number),
+                its.source(*names),
+                space,
+                encoder_settings=encoder_settings or {},
+                task=task,
+                task_settings=settings,
+                pretraining=pretraining or PretrainSettings(),
+                finetuning=finetuning or FinetuneSettings(),
+            )
+            for seed, its, share, number in grid
+        ]
     folder = Path(out)
     failures = make_all(grouped(runs, device, table), folder, 1, progress)
     done = {line["key"]: line for line in read(folder)}

@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from archflow.benchmarks.registry import published
 from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.space import Space
-from archflow.encoding.registry import ENCODERS, encoders, seeded_encoder
-from archflow.pretraining.registry import task_kind
-from archflow.studies.interim import FinetuneSettings, PretrainSettings
-from archflow.studies.methods import head_code, head_settings, pretext, ranks_alone, takes_encoder
+from archflow.encoding.registry import ENCODERS, encoders
+from archflow.pretraining.loop import PretrainSettings
+from archflow.pretraining.registry import TASKS
+from archflow.ranking.finetune import FinetuneSettings
+from archflow.studies.methods import head_code, head_proxies, head_settings, pretext, ranks_alone, takes_encoder
 from archflow.studies.protocol import GridPoint, Run, Source, changed
 from archflow.support.digests import digest_sources
+
+
+class Proxies(NamedTuple):
+    """Names of the proxies that a run is pre-trained on, and that its head reads; "none" for none."""
+
+    proxies: str
+    head_proxies: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,10 @@ class Budget:
     hidden: int | None = None
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     proxies: str | None = None
+
+    def proxies_at(self, point: GridPoint) -> Proxies:
+        """The proxies that the run at a point reads."""
+        return proxies_at(point, make_space(point.space), self.proxies or published(point.space).proxies)
 
     def with_epochs(self, pretrain: int | None, finetune: int | None) -> Budget:
         """The budget with other epochs, where they are given."""
@@ -220,16 +232,9 @@ def run_at(point: GridPoint, source: Source, budget: Budget) -> Run:
     )
 
 
-def proxies_at(point: GridPoint, budget: Budget) -> str:
-    """Names of the proxies that the run at a point reads; "none" where nothing reads any."""
-    return proxies_read(point, budget.proxies or published(point.space).proxies)
-
-
-def proxies_read(point: GridPoint, names: str) -> str:
-    """Of these names of proxies, what the run at a point reads."""
-    if point.head.startswith("proxy:"):
-        return point.head.removeprefix("proxy:")
-    return "none" if (point.pretext, point.head) in (("none", "finetune"), ("none", "random")) else names
+def proxies_at(point: GridPoint, space: Space, names: str) -> Proxies:
+    """The proxies that the run at a point reads, of those that are named for pre-training and those of the space."""
+    return Proxies("none" if point.pretext == "none" else names, head_proxies(point.head, space, names))
 
 
 def configured(
@@ -248,16 +253,21 @@ def configured(
     Raises:
         ValueError: a setting of the encoder is unknown or refused.
     """
-    alone = point.encoder == "none"
-    kinds = [*([] if alone else [ENCODERS.find(point.encoder)]), *([] if task == "none" else [task_kind(task)])]
+    size: dict[str, Any] = {}
+    kinds: list[type[Any]] = [type(space)]
+    if point.encoder != "none":
+        kinds.append(ENCODERS.find(point.encoder))
+        size = changed(kinds[-1].Settings(**encoder_settings))
+    if task != "none":
+        kinds.append(TASKS.find(task))
     return Run(
         **vars(point),
         source=source,
-        encoder_settings={} if alone else changed(seeded_encoder(point.encoder, (), 0, encoder_settings).settings),
+        encoder_settings=size,
         task=task,
         task_settings=task_settings,
         pretraining=replace(pretraining, seed=point.seed),
         head_settings=finetuning if point.head == "finetune" else head_settings(point.head),
-        code=digest_sources(*kinds, type(space)),
+        code=digest_sources(*kinds),
         head_code=head_code(point.head),
     )

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
+from archflow.benchmarks.space import Space
+from archflow.benchmarks.tables import tables
 from archflow.encoding.base import Encoder
 from archflow.pretraining.registry import tasks
-from archflow.ranking.metrics import kendall_tau
+from archflow.ranking.metrics import scores_of
 from archflow.ranking.ranker import Ranker
-from archflow.studies.interim import FinetuneSettings, scores_of
+from archflow.ranking.registry import HEADS
 from archflow.studies.protocol import LabelledTable, Run, RunScores, Split
+from archflow.studies.rivals import READ_PROXIES, RIVALS, one_proxy
 from archflow.support.digests import digest_sources
+from archflow.support.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -68,52 +70,26 @@ def pretext(name: str) -> Pretext:
     return Pretext(name)
 
 
-class Rival(Protocol):
-    """Ranks architectures without an encoder."""
-
-    def __call__(self, data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
-        """Scores of the test architectures of a split, higher is better."""
-
-
-def _random(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
-    return np.random.default_rng([run.seed, run.split, 2]).random(len(part.test))
-
-
-def _one_proxy(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
-    """The proxy by itself, turned round if the labels say so; what it does not know ranks last."""
-    values = data.proxies(run.source.proxies)
-    assert values is not None
-    known = np.concatenate([part.labelled, part.validation])
-    known = known[np.isfinite(values[known, 0])]
-    tau = kendall_tau(data.accuracy[known], values[known, 0]) if len(known) > 1 else np.nan
-    score = -values[part.test, 0] if tau < 0 else values[part.test, 0]
-    finite = np.isfinite(score)
-    return np.where(finite, score, score[finite].min() - 1 if finite.any() else 0.0)
-
-
-RIVALS: dict[str, Rival] = {"random": _random}
-"""Heads that rank without an encoder; "proxy:NAME" is each proxy by itself."""
-
-HEADS: dict[str, type[Any]] = {"finetune": FinetuneSettings}
-"""Heads on top of an encoder, with their settings."""
-
-
 class Method(NamedTuple):
-    """What is compared: the name of a pretext, and that of a head."""
+    """What is compared: the name of a pretext, that of a head, and whether there is an encoder."""
 
     pretext: str
     head: str
+    has_encoder: bool = True
 
 
 METHODS: dict[str, Method] = {
     **{name: Method(name, "finetune") for name in PRETEXTS},
-    **{name: Method("none", name) for name in RIVALS},
+    "gp": Method("none", "gp", has_encoder=False),
+    **{name: Method("none", name, has_encoder=False) for name in RIVALS},
 }
 """The methods that have a name of their own."""
 
 
 def method(name: str) -> Method:
     """The method of that name: one of ``METHODS``, a pretext task, "proxy:NAME", or PRETEXT+HEAD.
+
+    "gp" has no encoder, "none+gp" one that is not pre-trained.
 
     Raises:
         ValueError: it is unknown; the message lists the known ones.
@@ -122,11 +98,9 @@ def method(name: str) -> Method:
         return METHODS[name]
     if name in tasks():
         return Method(name, "finetune")
-    if name.startswith("proxy:"):
-        return Method("none", name)
     first, plus, head = name.partition("+")
-    if plus and head in HEADS and (first in PRETEXTS or first in tasks()):
-        return Method(first, head)
+    if name.startswith("proxy:") or (plus and head in HEADS and (first in PRETEXTS or first in tasks())):
+        return Method(first, head) if plus else Method("none", name, has_encoder=False)
     known = [*dict.fromkeys(["none", *tasks(), *METHODS]), "proxy:NAME", f"PRETEXT+HEAD with one of {', '.join(HEADS)}"]
     raise ValueError(f"unknown method '{name}'; known methods: {', '.join(known)}")
 
@@ -138,23 +112,41 @@ def takes_encoder(head: str) -> bool:
         ValueError: there is no such head; the message lists the known ones.
     """
     if head not in HEADS and not ranks_alone(head):
-        raise ValueError(f"unknown head '{head}'; known: {', '.join([*HEADS, *RIVALS, 'proxy:NAME'])}")
+        raise ValueError(f"unknown head '{head}'; known: {', '.join([*HEADS.names(), *RIVALS, 'proxy:NAME'])}")
     return head in HEADS
 
 
 def ranks_alone(head: str) -> bool:
     """Whether a head can rank without an encoder."""
-    return head in RIVALS or head.startswith("proxy:")
+    return head in RIVALS or head.startswith("proxy:") or (head in HEADS and not HEADS[head].needs_encoder)
 
 
 def head_settings(head: str) -> Any:
-    """The default settings of a head; None for a head that has none."""
-    return HEADS[head]() if head in HEADS else None
+    """The default settings of a head; None for a rival, which has none."""
+    return HEADS[head].Settings() if head in HEADS else None
 
 
 def head_code(head: str) -> str:
     """A digest of the file with a head that is a user's own, else ""."""
     return digest_sources(HEADS[head]) if head in HEADS else ""
+
+
+def head_proxies(head: str, space: Space, names: str) -> str:
+    """The proxies that a head reads: all that are known of the space, and of those named the user's own columns.
+
+    Args:
+        head: name of the head.
+        space: of the architectures.
+        names: the proxies that pre-training learns from.
+    """
+    if head.startswith("proxy:"):
+        return head.removeprefix("proxy:")
+    if not (head in READ_PROXIES or (head in HEADS and HEADS[head].reads_columns)):
+        return "none"
+    of_space = ("closed-form", "measured", "none", "parameters", "flops", *space.proxies)
+    own = [name for name in names.split(",") if name not in of_space and not name.startswith("measured/")]
+    measured = ["measured"] if f"{space.name}/proxies" in tables(space.name) else []
+    return ",".join(["closed-form", *measured, *own])
 
 
 def perform(run: Run, data: LabelledTable, encoder: Encoder | None, device: str) -> RunScores:
@@ -166,31 +158,44 @@ def perform(run: Run, data: LabelledTable, encoder: Encoder | None, device: str)
     part = data.split(run.labels, run.split)
     began = time.monotonic()
     best: tuple[float, int] | None = None
-    if encoder is None:
-        rival = _one_proxy if run.head.startswith("proxy:") else RIVALS[run.head]
-        predicted = rival(data, part, run)
-    else:
+    if run.head in HEADS:
         ranker = fitted(encoder, data, part, run, device)
-        predicted = ranker.predict(data.table.archs[part.test])
-        best = best_epoch(ranker.validation_taus)
+        columns = data.head_columns(run.source.head_proxies, part.test)
+        predicted = ranker.predict(data.table.archs[part.test], proxies=columns)
+        best = best_epoch(ranker.validation_taus) if ranker.validation_taus else None
+    else:
+        predicted = RIVALS.get(run.head, one_proxy)(data, part, run)
     seconds = time.monotonic() - began
     return RunScores(
         labelled=len(part.labelled),
         validation=len(part.validation),
         test=len(part.test),
-        **asdict(scores_of(data.accuracy[part.test], predicted)),
+        **vars(scores_of(data.accuracy[part.test], predicted)),
         validation_tau=best[0] if best else None,
         best_epoch=best[1] if best else None,
         seconds=seconds,
     )
 
 
-def fitted(encoder: Encoder, data: LabelledTable, part: Split, run: Run, device: str) -> Ranker:
-    """A ranker on a copy of the encoder, fitted on the labels of a split."""
+def fitted(
+    encoder: Encoder | None,
+    data: LabelledTable,
+    part: Split,
+    run: Run,
+    device: str,
+    progress: Progress = silent,
+) -> Ranker:
+    """A ranker with the head of a run, fitted on the labels of a split; the encoder stays as it is."""
     archs, accuracy = data.table.archs, data.accuracy
-    ranker = Ranker(encoder, seed=run.seed, device=device, **asdict(run.head_settings))
-    return ranker.fit(
-        archs[part.labelled], accuracy[part.labelled], (archs[part.validation], accuracy[part.validation])
+    head = HEADS[run.head](run.head_settings)
+    # The columns are named by the run, so the ranker need not look for those of the space.
+    return Ranker(encoder, head, space=None, seed=run.seed, device=device).fit(
+        archs[part.labelled],
+        accuracy[part.labelled],
+        (archs[part.validation], accuracy[part.validation]),
+        progress,
+        proxies=data.head_columns(run.source.head_proxies, part.labelled),
+        validation_proxies=data.head_columns(run.source.head_proxies, part.validation),
     )
 
 

@@ -14,8 +14,8 @@ from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.registry import published
 from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.space import Space
-from archflow.flow import FlowDraw, flow_surrogate
-from archflow.pretraining.fgp import mlp, standardised
+from archflow.encoding.losses import mlp
+from archflow.flow import FlowDraw, flow_surrogate, standardised
 from archflow.pretraining.nodes import inner_operations
 from archflow.studies.lines import by_space
 from archflow.studies.runner import Measurement
@@ -57,12 +57,11 @@ class ProbeRun(Measurement):
         space, device = make_space(self.space), resolve_device(self.device)
         archs = all_or_sample(space, MOST, self.seed)
         known = published(self.space)
-        s = standardised(
-            flow_surrogate(archs, FlowDraw.sample(len(space.vocabulary), known.k, known.std, self.seed)).float()
-        )
+        draw = FlowDraw.sample(len(space.vocabulary), known.k, known.std, self.seed)
+        s = standardised(flow_surrogate(archs, draw).float())
         present = np.zeros((len(archs), len(space.vocabulary)), bool)
         present[archs.owners, archs.operations] = True
-        asked = np.flatnonzero(inner_operations(space.vocabulary) & present.any(0) & ~present.all(0))
+        asked = np.flatnonzero(inner_operations(archs) & present.any(0) & ~present.all(0))
         truth = torch.from_numpy(present[:, asked]).float().to(device)
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(archs)))
         learn_from, held_out = (part.to(device) for part in order.tensor_split(2))

@@ -18,11 +18,15 @@ from numpy import ndarray
 
 from archflow.benchmarks.registry import published
 from archflow.benchmarks.table import Table
-from archflow.ranking.ranker import check_labels
-from archflow.studies.interim import FinetuneSettings, PretrainSettings, proxy_values
+from archflow.pretraining.loop import PretrainSettings
+from archflow.ranking.finetune import FinetuneSettings
+from archflow.ranking.labels import check_labels
 from archflow.support.digests import digest, digest_arrays
+from archflow.zero_cost.columns import proxy_values
 
 VALIDATION = 40
+_EXTREME = 1e300
+"""Stands for an infinite proxy, such as the logarithm of a synflow of 0."""
 
 
 class Split(NamedTuple):
@@ -76,8 +80,11 @@ class Source:
         pool: size of the training pool.
         archs: digest of the architectures.
         accuracy: digest of the accuracies.
-        proxies: names of the proxies, see :func:`archflow.zero_cost.columns.proxy_values`.
+        proxies: names of the proxies that pre-training learns from, see
+            :func:`archflow.zero_cost.columns.proxy_values`; "none" if it learns from none.
         proxy_values: digest of those proxies that were read from a file; "" if archflow computes them all.
+        head_proxies: names of the proxies that the head reads; "none" if it reads none.
+        head_proxy_values: likewise.
     """
 
     table: str
@@ -87,10 +94,12 @@ class Source:
     accuracy: str
     proxies: str
     proxy_values: str
+    head_proxies: str = "none"
+    head_proxy_values: str = ""
 
     def without_proxies(self) -> Source:
         """What runs with all proxies have in common."""
-        return replace(self, proxies="", proxy_values="")
+        return replace(self, proxies="", proxy_values="", head_proxies="", head_proxy_values="")
 
 
 class LabelledTable:
@@ -121,7 +130,8 @@ class LabelledTable:
         check_labels(table.archs[self.rows], self.accuracy[self.rows], f"labels in '{self.column}'")
         self.pool = default_pool(table.space.name, len(self.rows)) if pool is None else pool
         self._proxies: dict[str, Float[ndarray, "archs proxies"] | None] = {}
-        self._archs = table.archs.digest()
+        self._digests: dict[str, str] = {}
+        self._archs, self._accuracy = table.archs.digest(), digest_arrays([self.accuracy])
 
     def split(self, labels: float, number: int) -> Split:
         """The split of that number, see :func:`split`, as rows of the table."""
@@ -141,19 +151,37 @@ class LabelledTable:
             self._proxies[names] = proxy_values(self.table, names)
         return self._proxies[names]
 
-    def source(self, proxies: str) -> Source:
-        """What identifies the data of runs that use these proxies."""
-        stored = [n for n in proxies.split(",") if n in self.table.columns or n.partition("/")[0] == "measured"]
-        values = self.proxies(",".join(stored)) if stored else None
+    def head_columns(self, names: str, rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows proxies"] | None:
+        """The values of proxies as a head reads them, finite or NaN; None where there are none."""
+        values = self.proxies(names)
+        return None if values is None else np.nan_to_num(values[rows], nan=np.nan, posinf=_EXTREME, neginf=-_EXTREME)
+
+    def source(self, proxies: str, head_proxies: str = "none") -> Source:
+        """What identifies the data of runs that use these proxies.
+
+        Raises:
+            ValueError: a proxy that is read from a file is unknown.
+        """
         return Source(
             table=self.table.name,
             column=self.column,
             pool=self.pool,
             archs=self._archs,
-            accuracy=digest_arrays([self.accuracy]),
+            accuracy=self._accuracy,
             proxies=proxies,
-            proxy_values="" if values is None else digest_arrays([np.ascontiguousarray(values)]),
+            proxy_values=self._stored(proxies),
+            head_proxies=head_proxies,
+            head_proxy_values=self._stored(head_proxies),
         )
+
+    def _stored(self, proxies: str) -> str:
+        """A digest of those of the proxies that are read from a file."""
+        if proxies not in self._digests:
+            names = proxies.split(",")
+            stored = [n for n in names if n in self.table.columns or n.partition("/")[0] == "measured"]
+            values = self.proxies(",".join(stored)) if stored else None
+            self._digests[proxies] = "" if values is None else digest_arrays([np.ascontiguousarray(values)])
+        return self._digests[proxies]
 
 
 @dataclass(frozen=True)
@@ -222,8 +250,8 @@ class Run(GridPoint):
         """A digest of all that the result depends on."""
         mine: dict[str, Any] = {"labels": self.labels, "split": self.split, "head": self.head, "code": self.head_code}
         mine |= {name: getattr(self.source, name) for name in ("column", "pool", "accuracy")}
-        if self.head != "finetune":
-            mine |= {"proxies": self.source.proxies, "proxy_values": self.source.proxy_values}
+        if self.source.head_proxies != "none":
+            mine |= {name: getattr(self.source, name) for name in ("head_proxies", "head_proxy_values")}
         return digest({"encoder": self._of_encoder(), **mine, "head_settings": changed(self.head_settings)})
 
     def _of_encoder(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import tables
 from archflow.encoding.registry import encoders
-from archflow.studies.grids import BUDGETS, STUDIES, Budget, grid, proxies_at, run_at
+from archflow.studies.grids import BUDGETS, STUDIES, Budget, Proxies, grid, run_at
 from archflow.studies.lines import read
 from archflow.studies.probe import ProbeRun, probe_table
 from archflow.studies.protocol import AXES, GridPoint, LabelledTable, Run, Source
@@ -192,17 +192,17 @@ def plan(name: str, choice: Choice) -> Plan:
             spaces[space] = its
         except (ValueError, OSError, ModuleNotFoundError) as error:
             failures.append(Failure.of(f"space={space}", error))
-    sources: dict[tuple[str, str], Source | None] = {}
+    sources: dict[tuple[str, Proxies], Source | None] = {}
     for point in points:
-        place = point.space, proxies_at(point, choice.its_budget)
+        place = point.space, choice.its_budget.proxies_at(point)
         data = spaces[point.space]
         if data and place not in sources:
             try:
-                sources[place] = data.source(place[1])
+                sources[place] = data.source(*place[1])
             except ValueError as error:
                 sources[place] = None
-                failures.append(Failure.of(f"space={place[0]},proxies={place[1]}", error))
-    found = [(point, sources.get((point.space, proxies_at(point, choice.its_budget)))) for point in points]
+                failures.append(Failure.of(f"space={place[0]},head={point.head}", error))
+    found = [(point, sources.get((point.space, choice.its_budget.proxies_at(point)))) for point in points]
     runs = [run_at(point, source, choice.its_budget) for point, source in found if source]
     return Plan(grouped(runs, device), failures)
 
@@ -261,11 +261,15 @@ def lines_of(name: str, folder: Path, choice: Choice, jobs: Sequence[Job] = ()) 
     known = [(line["space"], Source(**line["settings"]["source"])) for line in lines]
     known += [(run.space, run.source) for job in jobs for run in job.runs if isinstance(run, Run)]
     last = {space: source.without_proxies() for space, source in known}
-    sources = {(space, each.proxies): each for space, each in known if each.without_proxies() == last[space]}
+    sources = {
+        (space, Proxies(each.proxies, each.head_proxies)): each
+        for space, each in known
+        if each.without_proxies() == last[space]
+    }
     budget, found = choice.its_budget, []
     for line in lines:
         point = GridPoint(**{axis: line[axis] for axis in AXES})
-        source = sources.get((point.space, proxies_at(point, budget)))
+        source = sources.get((point.space, budget.proxies_at(point)))
         if source and run_at(point, source, budget).key == line["key"]:
             found.append((place[row_of(line)], point.seed, point.split, line))
     return [line for *_, line in sorted(found, key=lambda each: each[:3])]

@@ -220,7 +220,7 @@ class RunGroup:
         unfinished = file.with_suffix(".partial")
         archs = data.table.archs[rows]
         its_proxies = None if proxies is None else proxies[rows]
-        task, drawn = make_task(run.task, data.table.space, archs, its_proxies, run.seed, dict(run.task_settings))
+        task = make_task(run.task, run.space, archs, its_proxies, run.seed, run.task_settings)
         outcome = pretrain(
             model,
             archs,
@@ -236,7 +236,7 @@ class RunGroup:
             file,
             space=run.space,
             source=asdict(run.source),
-            pretraining={**drawn, **outcome.settings},
+            pretraining=outcome.settings,
             losses=outcome.losses,
             seconds=outcome.seconds,
         )
@@ -300,7 +300,7 @@ def line_of(
 ) -> dict[str, Any]:
     """A line of results: the axes, the scores, and all settings, those that keep their defaults too."""
     settings = {each.name: getattr(run, each.name) for each in fields(run) if each.name not in AXES}
-    settings["encoder_settings"] = {} if encoder is None else encoder.settings
+    settings["encoder_settings"] = {} if encoder is None else asdict(encoder.settings)
     return {
         **{axis: getattr(run, axis) for axis in AXES},
         "column": run.source.column,

@@ -32,7 +32,7 @@ def hw(folder: Path) -> Path:
 
 
 def nasbench301(folder: Path) -> Path:
-    choices = test_nasbench301.SPACE.choices(test_nasbench301.ARCHS).tolist()
+    choices = test_nasbench301.SPACE.edges(test_nasbench301.ARCHS).tolist()
     logs = {f"rs/results_{number}.json": test_nasbench301.log(arch, 90 + number) for number, arch in enumerate(choices)}
     return test_nasbench301.zipped(
         test_nasbench301.write(folder / "nb_301_v13_lc_iclr_final", logs), folder / "nb_301_v13_lc_iclr_final.zip"

@@ -1,15 +1,49 @@
-"""Stand-ins of cells; which those of a space are, the tests of its networks say."""
+"""What holds for the cells of both spaces of four nodes; what each takes for the same, its own tests say."""
 
+import numpy as np
 import pytest
+import torch
 
 import archflow
-from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.four_nodes import CELL_EDGES, FourNodes
+from archflow.benchmarks.four_nodes import live as live_edges
 from archflow.benchmarks.networks import family
+from tests.benchmarks.network_references import EDGES, live
+
+SPACES = [space for space in map(archflow.space, archflow.spaces()) if isinstance(space, FourNodes)]
 
 
-@pytest.mark.parametrize("space", ["nasbench201", "transnas101-micro"])
-def test_representatives_do_not_depend_on_the_batch(space):
-    archs, representatives = archflow.space(space).sample(50, seed=3), family(space).representatives
-    together = representatives(archs)
-    assert ArchBatch.concatenate([representatives(archs[[row]]) for row in range(50)]) == together
-    assert representatives(together) == together
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
+def test_live_operations_are_those_on_an_uncut_path(space):
+    cells = space.encode(space.enumerate())
+    assert list(CELL_EDGES) == list(EDGES)
+    for cell, alive in zip(cells.tolist(), live_edges(cells).tolist(), strict=True):
+        assert {edge for edge, is_live in zip(EDGES, alive, strict=True) if is_live} == live(cell)
+
+
+def assert_representatives_compute_the_same(space, sample, mapping, depth, size) -> None:
+    """With the same weights, where ``mapping(cell, other)`` gives for each live edge of the other that of the cell."""
+    its, archs = family(space.name), space.sample(sample, seed=4)
+    pairs = [
+        (arch, other)
+        for arch, other in ((archs[[row]], its.representatives(archs[[row]])) for row in range(sample))
+        if arch != other
+    ][:60]
+    assert len(pairs) == 60
+    for arch, other in pairs:
+        torch.manual_seed(1)
+        network, same = (its.build(one, 4, depth, 3).double() for one in (arch, other))
+        (cell,), (stand_in,) = space.encode(arch).tolist(), space.encode(other).tolist()
+        edges, weights = mapping(cell, stand_in), network.state_dict()
+        for name in (loaded := same.state_dict()):
+            parts = name.split(".")
+            if "edges" in parts:
+                edge = (int(parts[3][0]), int(parts[3][1]))
+                if edge not in edges:
+                    continue
+                parts[3] = "{}{}".format(*edges[edge])
+            loaded[name] = weights[".".join(parts)]
+        same.load_state_dict(loaded)
+        images = torch.randn(2, 3, size, size).double()
+        assert torch.allclose(network(images), same(images), rtol=1e-9, atol=1e-9)
+        assert np.ptp(network(images).detach().numpy(), axis=0).any() == bool(live(cell))

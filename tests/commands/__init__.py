@@ -24,9 +24,10 @@ WORKING = {
     "pretrain": f"pretrain --input cells.csv {QUICK} --out out.archflow",
     "finetune": "finetune --input some.jsonl --finetune-epochs 2 --device cpu --out out.archflow",
     "rank": "rank ranker.archflow --input cells.csv --out out.csv",
+    "suggest": "suggest ranker.archflow --input cells.csv --out out.csv",
     "report": "report ranker.archflow --input cells.csv --label-column accuracy --out out.html",
     "evaluate": f"evaluate --input cells.csv --label-column accuracy {QUICK} {ONE_RUN} --pool 12 --labels 0.5 "
-    "--out out.json",
+    "--out studies",
     "reproduce": f"reproduce table1 --only encoder=gin,space=nasbench201,pretext=none {ONE_RUN} "
     "--table nasbench201=tiny --device cpu --out studies",
 }

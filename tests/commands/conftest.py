@@ -1,6 +1,7 @@
 """What the tests of all verbs ask for: small files of every kind, and a demonstration of some seconds."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def here(made, tmp_path, monkeypatch):
     """A folder with these files to work in, where every output is there already; the cache folder is in it, too."""
     folder = tmp_path / "here"
     shutil.copytree(made, folder)
-    for name in ("out.csv", "out.archflow", "out.json", "out.html", "below/report.html"):
+    for name in ("out.csv", "out.archflow", "out.html", "below/report.html"):
         (folder / name).write_bytes(PREVIOUS)
     (folder / "out.csv.partial").write_text('{"archflow": "proxies", "version": 0, "settings": {}}\n')
     monkeypatch.chdir(folder)
@@ -92,7 +93,7 @@ def small_demo(monkeypatch):
     accuracy = np.log(SPACE.parameters(archs)) + rng.normal(size=500)
     stand_in = Table("nasbench201/analog", SPACE, archs, {"accuracy": accuracy}, "accuracy")
     monkeypatch.setattr(demonstration, "table", lambda name: stand_in)
-    monkeypatch.setattr(demonstration, "Ranker", lambda *args, **settings: Ranker(*args, epochs=3, **settings))
+    monkeypatch.setattr(demonstration, "Ranker", partial(Ranker, epochs=3))
     return stand_in
 
 

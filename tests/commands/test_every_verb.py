@@ -116,6 +116,11 @@ BAD = {
         ("--out out.txt", "must end in"),
         ("--sample 3", "--input and --sample exclude each other"),
     ],
+    "suggest": [
+        ("--top 0 | --top -3", "top"),
+        ("--top 41", "41 architectures cannot be suggested out of 40"),
+        ("--out out.txt", "must end in"),
+    ],
     "report": [
         ("--table nope", "unknown table 'nope'"),
         ("--table nasbench-graph --label-column ''", "another space"),
@@ -125,14 +130,14 @@ BAD = {
     "evaluate": [
         ("--label-column nope", "has no column 'nope'; it has: accuracy, same"),
         ("--label-column same", "equal"),
-        ("--task nope", "unknown (method|task) 'nope'; known (method|task)s: none, "),
-        ("--task none --lambda1 0.1", "settings for fgp, which is not compared"),
+        ("--method nope", "unknown method 'nope'; known methods: none, "),
+        ("--method none --lambda1 0.1", "settings for fgp, which is not compared"),
         ("--proxy nope", "unknown proxy 'nope'"),
         ("--encoder nope", "unknown encoder 'nope'"),
         ("--labels 0.01 | --labels nan | --pool 50", "does not leave two labels or more"),
         ("--seeds 0", "seeds"),
-        ("--splits 0", "(splits|permutations)"),
-        ("--resume", r"out\.json is no result of evaluate"),
+        ("--splits 0", "splits"),
+        ("--out cells.csv", r"cells\.csv"),
     ],
     "demo": [("--pretrain-epochs 0", "epochs"), ("--out cells.csv", r"cells\.csv")],
     "spaces": [
@@ -250,7 +255,7 @@ BAD = {
 }
 """For a verb, or for none, what is added to its working command (several joined by |), and what the one line says."""
 
-READING = ("pretrain", "finetune", "rank", "report", "evaluate", "proxies")
+READING = ("pretrain", "finetune", "rank", "suggest", "report", "evaluate", "proxies")
 OUTPUT = {verb: os.path.splitext(words(verb)[-1])[1] for verb in WRITING if verb != "tables add"}
 ALIKE = [
     (WORKING, "--nope", "No such option: --nope"),
@@ -271,8 +276,8 @@ ALIKE = [
     ),
     *(([verb], f"--out cells.csv/folder/out{ending}", r"cells\.csv") for verb, ending in OUTPUT.items()),
     *(([verb], f"--out /proc/nope/out{ending}", "/proc") for verb, ending in OUTPUT.items()),
-    (["pretrain", "finetune", "report", "evaluate"], "--out below", "below is a folder"),
-    (["spaces", "tables write", "rank", "proxies"], "--out folder.csv", r"folder\.csv is a folder"),
+    (["pretrain", "finetune", "report"], "--out below", "below is a folder"),
+    (["spaces", "tables write", "rank", "suggest", "proxies"], "--out folder.csv", r"folder\.csv is a folder"),
 ]
 """What is wrong in the same way with several verbs."""
 
@@ -280,7 +285,13 @@ MISTAKES = [(verb, more, reason) for verb, its in BAD.items() for each, reason i
 MISTAKES += [(verb, more, reason) for verbs, more, reason in ALIKE for verb in verbs]
 LATE = {
     **{"demo": "--pretrain-epochs 0", "spaces": "--sample 0", "tables write": "--arch-column accuracy"},
-    **{"proxies": "--size 0", "pretrain": "--hidden 0", "finetune": "--batch-size 1", "rank": "--device abacus"},
+    **{
+        "proxies": "--size 0",
+        "pretrain": "--hidden 0",
+        "finetune": "--batch-size 1",
+        "rank": "--device abacus",
+        "suggest": "--top 99",
+    },
     **{"report": "--label-column nope", "evaluate": "--label-column nope", "reproduce": "--seeds 0"},
 }
 """A mistake that is noticed after all files are read."""

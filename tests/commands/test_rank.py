@@ -88,6 +88,18 @@ def test_a_sample_of_a_space_that_cannot_be_listed_is_ranked(here, call):
     call("rank", "ranker.archflow").assert_mistake("darts is too large to be listed")
 
 
+def test_suggestions_are_the_best_that_were_not_trained(here, call):
+    outcome = call(*words("suggest", "--top 5 --json"))
+    assert outcome.code == 0, outcome.err
+    model, cells = Ranker.load("ranker.archflow"), read_table("cells.csv", SPACE).archs
+    scores = model.predict(cells)
+    scores[:20] = -np.inf  # it was fitted on these
+    expected = SPACE.format(cells[np.argsort(-scores, kind="stable")[:5]])
+    assert [each["arch"] for each in outcome.json["suggestions"]] == expected
+    assert SPACE.format(read_table("out.csv", SPACE).archs) == expected
+    assert call("suggest", "ranker.archflow", "--top", 1).out.split()[1] in SPACE.format(SPACE.enumerate())
+
+
 def test_report_shows_what_is_known(here, call):
     outcome = call(*words("report", "--input unknown.csv"))
     assert (outcome.code, outcome.out, outcome.err) == (0, "report: out.html\n", "")

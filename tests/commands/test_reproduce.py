@@ -12,7 +12,7 @@ from archflow.benchmarks.tables import keep
 from archflow.studies.lines import FILE, read
 from tests.commands import begin, run
 from tests.forgetting import forgetting
-from tests.studies import PLUGIN, PRETEXTS, TABLE, TASK_PLUGIN, figures_of
+from tests.studies import PLUGIN, PRETEXTS, TABLE, TASK_PLUGIN, without_seconds
 
 PATIENCE = 600
 """Seconds that a process may take on a busy machine."""
@@ -87,7 +87,7 @@ def test_one_that_is_killed_then_two_at_once_one_of_them_with_two_processes(home
     for facts in (outcome.json, json.loads(out)):
         assert (facts["study"], facts["runs"], facts["done"], facts["failures"]) == ("table1", RUNS, RUNS, [])
         assert facts["files"] == [f"shared/table1.{ending}" for ending in ("md", "png", "svg", "html")]
-        assert figures_of(facts["lines"]) == figures_of(uninterrupted)
+        assert without_seconds(facts["lines"]) == without_seconds(uninterrupted)
     whole = [each for each in (home / "shared" / FILE).read_bytes().splitlines() if each.endswith(b"}")]
     keys = [json.loads(each)["key"] for each in whole]
     assert len(keys) == len(set(keys)) == RUNS
@@ -150,7 +150,7 @@ def test_ctrl_c_says_how_it_goes_on(home, call, monkeypatch, tmp_path, before):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
 
-    monkeypatch.setattr("archflow.studies.runs.tested", interrupt)
+    monkeypatch.setattr("archflow.studies.runner.perform", interrupt)
     outcome = call(*before, *STUDY, "--only", "space=nasbench201,encoder=gin,pretext=none", "--out", tmp_path / "out")
     assert (outcome.code, outcome.out) == (130, "")
     assert outcome.lines[-1] == "archflow: interrupted; the same command goes on from what was saved"

@@ -25,7 +25,7 @@ from tests.strategies import VOCABULARY, random_graphs, renumber
 
 SPACE = NASBench201()
 CELLS = SPACE.sample(240, seed=1)
-CONVOLUTIONS = (np.isin(SPACE.operations(CELLS), (2, 3)) * [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]).sum(axis=1)
+CONVOLUTIONS = (np.isin(SPACE.encode(CELLS), (2, 3)) * [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]).sum(axis=1)
 """How many convolutions a cell has, roughly: something that is easy to learn."""
 TRAIN, VALID, TEST = slice(0, 50), slice(50, 80), slice(80, None)
 VALIDATION = (CELLS[VALID], CONVOLUTIONS[VALID])

@@ -116,19 +116,20 @@ def test_intervals_hold_about_as_many_labels_as_they_say(fitted):
 
 
 def test_a_batch_of_suggestions_says_more_than_the_highest_ones(fitted):
-    head = fitted._fitted.head
+    head, process = fitted._fitted.head, fitted._fitted.head.model.gp
     rest = np.setdiff1d(np.arange(len(TABLE)), LABELLED)
     archs, columns = TABLE.archs[rest], columns_of(TABLE.archs[rest], SPACE).values
-    score, std = head._scores(archs, columns, with_noise=False)
+    score, std = head.scores(archs, columns, with_noise=False)
     highest = np.argsort(-(score + gp_head._CONFIDENCE * std), kind="stable")[:20]
     chosen = head.choose(archs, columns, 20)
     assert chosen[0] == highest[0]
     informed = []
     for rows in (chosen, highest):
-        mean, covariance = head.process.joint(head._blocks(archs[rows], columns[rows]))
-        np.testing.assert_allclose(mean, score[rows], atol=1e-9)
+        blocks = head.blocks(archs[rows], columns[rows])
+        mean, covariance = process.joint(blocks)
+        np.testing.assert_allclose(mean, process.predict(blocks)[0], atol=1e-9)
         np.testing.assert_allclose(np.sqrt(covariance.diagonal()), std[rows], atol=1e-6)
-        informed.append(np.linalg.slogdet(np.eye(20) + covariance / head.process.theta.noise.item())[1])
+        informed.append(np.linalg.slogdet(np.eye(20) + covariance / process.theta.noise.item())[1])
     assert informed[0] > 1.02 * informed[1]
     assert np.median(ACCURACY[rest[chosen]]) > np.quantile(ACCURACY, 0.9)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-import archflow
 from archflow.benchmarks.tables import keep
+from archflow.pretraining.loop import pretrain as real_pretrain
 from archflow.ranking.ranker import Ranker
 from archflow.studies import grids, methods, runner
 from archflow.studies.grids import Budget
@@ -12,7 +12,7 @@ from tests.studies import TABLE, made_up_table
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Two tables of nasbench201, "tiny" and "less", and a budget "tiny" with the proxies that the space itself knows."""
+    """Two tables of nasbench201, "tiny" and "less"; a budget "tiny" with the proxies that the space itself knows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCHFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
         sizes = {name: {"hidden": 8, "layers": 2} for name in ("resgatedgcn", "gin", "mlp")}
@@ -34,7 +34,7 @@ def counted(monkeypatch):
 
     def pretrain(*args, **kwargs):
         count["pretrain"] += 1
-        return archflow.pretrain(*args, **kwargs)
+        return real_pretrain(*args, **kwargs)
 
     monkeypatch.setattr(methods, "Ranker", Counting)
     monkeypatch.setattr(runner, "pretrain", pretrain)

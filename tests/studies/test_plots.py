@@ -133,7 +133,7 @@ class Cells(HTMLParser):
     [("draws", TABLE1[:18]), ("label-ratio", RATIOS), ("operation-probe", PROBED), ("speed", TIMED)],
 )
 def test_a_table_and_figures_are_made_from_lines_alone(tmp_path, name, lines):
-    table, files = present(name, lines, tmp_path)
+    table, files = present(name, "", lines, tmp_path)
     assert [file.name for file in files] == [f"{name}.{ending}" for ending in ("md", "png", "svg", "html")]
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in files}
     markdown, png, svg, page = (file.read_bytes() for file in files)
@@ -153,13 +153,13 @@ def test_a_table_and_figures_are_made_from_lines_alone(tmp_path, name, lines):
             assert cell.strip().replace("**", "") in text
     assert svg.decode()[svg.decode().index("<svg") :] in page.decode()
     again = tmp_path / "again"
-    assert present(name, lines, again)[0] == table
+    assert present(name, "", lines, again)[0] == table
     assert [(again / file.name).read_bytes() for file in files] == [markdown, png, svg, page]
 
 
 def test_what_a_line_says_cannot_become_html(tmp_path):
     lines = [line(0, encoder="<script>alert(1)</script>"), line(1, encoder="b", pretext="<b>")]
-    present("table1", lines, tmp_path)
+    present("table1", "", lines, tmp_path)
     page = (tmp_path / "table1.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -167,7 +167,7 @@ def test_what_a_line_says_cannot_become_html(tmp_path):
 
 def test_figures_that_are_not_defined_are_no_error(tmp_path):
     for name in ("table1", "label-ratio"):
-        present(name, [line(0, tau=None, p_at_1=None), line(1, pretext="none", tau=None)], tmp_path)
+        present(name, "", [line(0, tau=None, p_at_1=None), line(1, pretext="none", tau=None)], tmp_path)
 
 
 def test_without_matplotlib_there_is_the_table(tmp_path, monkeypatch):
@@ -175,7 +175,7 @@ def test_without_matplotlib_there_is_the_table(tmp_path, monkeypatch):
 
     monkeypatch.delitem(sys.modules, "archflow.studies.plots")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    table, files = present("table1", TABLE1, tmp_path)
+    table, files = present("table1", "", TABLE1, tmp_path)
     assert [file.name for file in files] == ["table1.md"]
     assert "pip install 'archflow[plots]'" in table
     assert "pip" not in files[0].read_text()

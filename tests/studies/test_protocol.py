@@ -3,9 +3,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-import archflow
 from archflow.benchmarks.table import Table
-from archflow.studies.interim import FinetuneSettings, PretrainSettings
+from archflow.benchmarks.tables import table
+from archflow.pretraining.loop import PretrainSettings
+from archflow.ranking.finetune import FinetuneSettings
 from archflow.studies.protocol import LabelledTable, Run, Source, changed, default_pool, split
 from tests.studies import SPACE, TABLE
 
@@ -15,7 +16,7 @@ from tests.studies import SPACE, TABLE
 @pytest.mark.parametrize(("labels", "labelled"), [(0.01, 78), (0.05, 390), (0.1, 781)])
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_published_splits_of_nasbench201(labels, labelled, number):
-    data = LabelledTable(archflow.table("nasbench201/analog"))
+    data = LabelledTable(table("nasbench201/analog"))
     part = data.split(labels, number)
     assert data.pool == 7_813
     assert (len(part.labelled), len(part.validation), len(part.test)) == (labelled, 40, 15_625 - 7_813 - 40)
@@ -101,7 +102,7 @@ def test_accuracies_that_cannot_be_ranked(accuracy, reason):
 
 
 def test_a_table_without_a_default_column_needs_one_to_be_named():
-    with pytest.raises(ValueError, match="the table tiny does not say which of its columns .* name one of: accuracy$"):
+    with pytest.raises(ValueError, match=r"the table tiny does not say which of its columns .* name one of: accuracy$"):
         LabelledTable(replace(TABLE, default=""))
 
 

@@ -10,37 +10,44 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-import archflow
-from archflow.benchmarks.table import Table, keep
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import keep
 from archflow.encoding.mlp import MLP
-from archflow.studies import runs as cells
-from archflow.studies.evaluate import evaluate, pretrain_task, proxy_column, split
-from archflow.studies.grids import PRETEXTS, STUDIES
+from archflow.encoding.registry import encoders
+from archflow.pretraining.loop import PretrainSettings
+from archflow.pretraining.registry import make_task
+from archflow.ranking.finetune import FinetuneSettings
+from archflow.studies import runner
+from archflow.studies.cost import cost
+from archflow.studies.evaluate import evaluate
+from archflow.studies.grids import STUDIES
 from archflow.studies.lines import FILE, read
-from archflow.studies.reproduce import OTHERS, Failure, cost, plan, reproduce
+from archflow.studies.methods import PRETEXTS
+from archflow.studies.protocol import AXES, LabelledTable
+from archflow.studies.reproduce import MEASUREMENTS, Choice, plan, reproduce, studies
+from archflow.studies.runner import Failure
 from archflow.support.plugins import plug_in
+from archflow.support.registry import register
 from tests.forgetting import forgetting
-from tests.studies import PLUGIN, SPACE, TABLE, figures_of
+from tests.studies import PLUGIN, SPACE, TABLE, without_seconds
 
 pytestmark = pytest.mark.usefixtures("home")
 
-SMALL = {
-    **{"budget": "tiny", "seeds": 1, "splits": 2, "source": [("nasbench201", "tiny")], "device": "cpu"},
-}
-AXES = ("space", "encoder", "pretext", "labels", "share", "seed", "split")
+SMALL = {"budget": "tiny", "seeds": 1, "splits": 2, "source": [("nasbench201", "tiny")], "device": "cpu"}
 
 
 def of(name):
-    return {**SMALL, "source": []} if name in OTHERS else SMALL
+    return {**SMALL, "source": []} if name in MEASUREMENTS else SMALL
 
 
 def redo(name, out, only=(), **changes):
     return reproduce(name, only=[("space", "nasbench201"), *only], out=out, **{**of(name), **changes})
 
 
-def planned(name, folder="nowhere", only=(("space", "nasbench201"),), **changes):
-    settings = {**of(name), "add": (), "epochs": None, "finetune_epochs": None, "seeds": [0], "folder": folder}
-    return plan(name, only=only, **{**settings, **changes})
+def planned(name, only=(("space", "nasbench201"),), **changes):
+    """The jobs of a study, their runs, and what cannot be run."""
+    found = plan(name, Choice(only=only, **{**of(name), **changes}))
+    return found.jobs, [run for job in found.jobs for run in job.runs], found.failures
 
 
 @pytest.fixture(autouse=True)
@@ -57,15 +64,15 @@ def without_plots(monkeypatch):
 
 
 class Spy:
-    """Notes what is pre-trained: the task, its settings, the architectures, and the proxies."""
+    """Records what is pre-trained: the task, the seed, the task's settings, the architectures, and the proxies."""
 
     def __init__(self, patch):
         self.calls = []
-        patch.setattr(cells, "pretrain_task", self)
+        patch.setattr(runner, "make_task", self)
 
-    def __call__(self, name, model, space, archs, proxy, seed, task_settings, **settings):
-        self.calls.append((name, seed, task_settings, archs, proxy, model.state_dict()))
-        return pretrain_task(name, model, space, archs, proxy, seed, task_settings, **settings)
+    def __call__(self, name, space, archs, proxies, seed, settings):
+        self.calls.append((name, seed, settings, archs, proxies))
+        return make_task(name, space, archs, proxies, seed, settings)
 
 
 @pytest.fixture
@@ -93,54 +100,41 @@ def test_one_line_a_run(label_ratio):
     lines = [json.loads(each, parse_constant=pytest.fail) for each in raw]
     assert len(lines) == outcome.runs == 3 * 3 * 2
     assert outcome.failures == []
-    assert sorted(figures_of(lines)) == sorted(figures_of(outcome.lines))
+    assert sorted(without_seconds(lines)) == sorted(without_seconds(outcome.lines))
     places = [tuple(each[axis] for axis in AXES) for each in outcome.lines]
     assert places == [
-        ("nasbench201", "resgatedgcn", pretext, labels, 1.0, 0, number)
+        ("nasbench201", "resgatedgcn", pretext, "finetune", labels, 1.0, 0, number)
         for pretext in ("none", "zero-cost", "fgp")
         for labels in (0.01, 0.05, 0.1)
         for number in (0, 1)
     ]
     for each in lines:
-        assert -1 <= each["tau"] <= 1
-        assert 0 <= each["p_at_1"] <= 1
-        assert 0 <= each["p_at_5"] <= 1
-        assert each["seconds"] > 0
-        assert (each["pretrain_seconds"] > 0) == (each["pretext"] != "none")
-        assert each["labelled"] == {0.01: 3, 0.05: 16, 0.1: 32}[each["labels"]]
-        assert each["tested"] == 640 - 321 - 40
-        assert each["versions"].keys() == {"archflow", "python", "torch", "numpy", "scipy"}
+        assert (each["labelled"], each["test"]) == ({0.01: 3, 0.05: 16, 0.1: 32}[each["labels"]], 640 - 321 - 40)
         settings = each["settings"]
-        assert (settings["table"], settings["encoder_settings"]) == ("tiny", {"hidden": 8, "layers": 2})
-        assert (settings["pretraining"], settings["fine_tuning"]) == ({"epochs": 2}, {"epochs": 2})
+        assert (settings["source"]["table"], settings["encoder_settings"]) == ("tiny", {"hidden": 8, "layers": 2})
+        assert (settings["pretraining"]["epochs"], settings["head_settings"]["epochs"]) == (2, 2)
     counts = [(done, total) for phase, done, total in told if phase == "runs"]
     assert (counts[0], counts[-1], {total for _, total in counts}) == ((0, 18), (18, 18), {18})
 
 
-def test_its_figures_are_those_of_evaluate(label_ratio, tmp_path):
+def test_evaluate_finds_the_same_runs_done(label_ratio, tmp_path, spy):
+    outcome, folder, _, _ = label_ratio
+    (tmp_path / FILE).write_bytes((folder / FILE).read_bytes())
     result = evaluate(
         TABLE,
         labels=(0.01, 0.05, 0.1),
         methods=("none", "zero-cost", "fgp"),
         seeds=1,
-        permutations=2,
+        splits=2,
         encoder_settings={"hidden": 8, "layers": 2},
-        pretrain_settings={"epochs": 2},
-        ranker_settings={"epochs": 2},
+        pretraining=PretrainSettings(epochs=2),
+        finetuning=FinetuneSettings(epochs=2),
         device="cpu",
-        out=tmp_path / "out.json",
+        out=tmp_path,
     )
-    names = ("tau", "p_at_1", "p_at_5", "validation_tau", "best_epoch", "labelled", "tested")
-    expected = {
-        (run["method"], run["labels"], run["seed"], run["permutation"]): [run[name] for name in names]
-        for run in result["runs"]
-    }
-    found = {
-        (each["pretext"], each["labels"], each["seed"], each["split"]): [each[name] for name in names]
-        for each in label_ratio[0].lines
-    }
-    assert found == expected
-    assert len({each[0] for each in found.values()}) > 9
+    assert result.lines == outcome.lines
+    assert len({each["tau"] for each in result.lines}) > 9
+    assert spy.calls == []
 
 
 def test_files_beside_the_lines(label_ratio):
@@ -175,7 +169,9 @@ def test_no_table_is_made_of_runs_with_other_settings(label_ratio, tmp_path):
         outcome = redo("label-ratio", tmp_path, only, **plain, **changes)
         assert outcome.table.count("\n") == 2 + 1
         assert "| nasbench201 | resgatedgcn | none | 1 |" in outcome.table
-    longer = redo("label-ratio", tmp_path, only, **plain, epochs=9)  # which nothing without pre-training depends on
+    longer = redo(
+        "label-ratio", tmp_path, only, **plain, pretrain_epochs=9
+    )  # which nothing without pre-training depends on
     assert longer.table.count("\n") == 2 + 3
 
 
@@ -216,12 +212,12 @@ def test_the_same_again_changes_nothing(label_ratio, spy):
     assert {file: file.read_bytes() for file in files} == before
 
 
-def test_kept_encoders_give_the_figures_of_those_in_memory(label_ratio, tmp_path, spy):
+def test_kept_encoders_give_the_without_seconds_those_in_memory(label_ratio, tmp_path, spy):
     first, folder, _, _ = label_ratio
     (tmp_path / "encoders").mkdir()
     for file in (folder / "encoders").glob("*.archflow"):
         (tmp_path / "encoders" / file.name).write_bytes(file.read_bytes())
-    assert figures_of(redo("label-ratio", tmp_path).lines) == figures_of(first.lines)
+    assert without_seconds(redo("label-ratio", tmp_path).lines) == without_seconds(first.lines)
     assert spy.calls == []
 
 
@@ -236,7 +232,7 @@ def test_a_file_cut_off_mid_line_loses_that_line_only(label_ratio, tmp_path, spy
     kept = read(tmp_path)
     assert kept == [json.loads(each) for each in whole.splitlines()][: len(kept)]
     assert 18 - 3 <= len(kept) < 18
-    assert figures_of(redo("label-ratio", tmp_path).lines) == figures_of(first.lines)
+    assert without_seconds(redo("label-ratio", tmp_path).lines) == without_seconds(first.lines)
     assert len((tmp_path / FILE).read_bytes().splitlines()) == 18 + 1  # what was cut off stays, a line of its own
 
 
@@ -244,11 +240,10 @@ def test_a_file_cut_off_mid_line_loses_that_line_only(label_ratio, tmp_path, spy
 def test_what_another_command_is_at_work_on_comes_last(tmp_path, monkeypatch, name):
     """It is at work until all else is done."""
     monkeypatch.setattr("archflow.studies.probe.STEPS", 1)
-    jobs, runs, _ = planned(name, tmp_path, seeds=[0, 1], splits=1)
-    work = jobs[0].work
-    its, lock = (work.cells, f"encoders/{work.cells[0].encoder_key}") if name == "label-ratio" else ([work], work.key)
+    jobs, runs, _ = planned(name, seeds=2, splits=1)
+    its = jobs[0].runs
     (tmp_path / "encoders").mkdir()
-    other = FileLock(tmp_path / f"{lock}.lock", thread_local=False)
+    other = FileLock(tmp_path / f"{jobs[0].lock}.lock", thread_local=False)
     too_late = threading.Timer(300, other.release)
 
     def progress(phase, done, _):
@@ -260,7 +255,7 @@ def test_what_another_command_is_at_work_on_comes_last(tmp_path, monkeypatch, na
     outcome = redo(name, tmp_path, seeds=2, splits=1, progress=progress)
     too_late.cancel()
     assert (len(outcome.lines), outcome.failures) == (len(runs), [])
-    assert [each["key"] for each in read(tmp_path)][-len(its) :] == [cell.key for cell in its]
+    assert [each["key"] for each in read(tmp_path)][-len(its) :] == [run.key for run in its]
 
 
 @pytest.mark.parametrize("when", [("pre-training", 896), ("fine-tuning", 3)], ids=lambda when: when[0])
@@ -283,7 +278,7 @@ def test_interrupted_and_repeated(label_ratio, tmp_path, when):
     if phase == "pre-training":  # it goes on from the step at which it was
         assert next(args for args in told if args[0] == phase)[1] > done
     assert ("runs", before, 18) in told
-    assert figures_of(outcome.lines) == figures_of(label_ratio[0].lines)
+    assert without_seconds(outcome.lines) == without_seconds(label_ratio[0].lines)
     assert outcome.table.splitlines()[0] == label_ratio[0].table.splitlines()[0]
     assert not list((tmp_path / "encoders").glob("*.partial"))
 
@@ -300,60 +295,45 @@ def test_the_pool_alone_is_pre_trained_on(tmp_path, spy):
         *(("zero-cost", 1.0, 0), ("zero-cost", 1.0, 1), ("fgp", "pool", 0), ("fgp", "pool", 1)),
         *(("fgp", 1.0, 0), ("fgp", 1.0, 1)),
     ]
-    proxies = proxy_column(TABLE, "closed-form")
-    found = [(name, archs, proxy) for name, _, _, archs, proxy, _ in spy.calls]
-    pools = [np.sort(np.random.default_rng(number).permutation(640)[:321]) for number in (0, 1)]
+    data = LabelledTable(TABLE)
+    proxies = data.proxies("closed-form")
+    pools = [data.pretraining_rows("pool", 0, number) for number in (0, 1)]
     expected = [(name, pool) for name in ("zero-cost", "fgp") for pool in (*pools, np.arange(640))]
-    for (name, archs, proxy), (its_name, pool) in zip(found, expected, strict=True):
+    for (name, _, _, archs, its_proxies), (its_name, pool) in zip(spy.calls, expected, strict=True):
         assert (name, archs) == (its_name, TABLE.archs[pool])
-        assert np.array_equal(proxy, proxies[pool])
+        assert np.array_equal(its_proxies, proxies[pool])
     for number, pool in enumerate(pools):
-        part = split(640, 321, 0.01, number)
+        part = data.split(0.01, number)
         assert set(part.labelled) < set(pool)
         assert not set(pool) & {*part.validation, *part.test}
 
 
 def test_a_share_of_the_space(tmp_path, spy):
     redo("pretrain-ratio", tmp_path, [("share", "0.2"), ("share", "0.6")], splits=1, seeds=2)
-    counts = [(seed, len(archs)) for _, seed, _, archs, _, _ in spy.calls]
-    assert counts == [(0, 128), (1, 128), (0, 384), (1, 384)]
-    keys = [set(SPACE.keys(archs).tolist()) for _, _, _, archs, _, _ in spy.calls]
-    assert keys[0] < keys[2]
-    assert keys[0] != keys[1]
-    for number, learned in enumerate(keys[:2]):  # it has nothing to do with any split
-        for rows in split(640, 321, 0.1, number):
-            assert len(learned & set(SPACE.keys(TABLE.archs[rows]).tolist())) < 0.5 * len(rows)
-        assert learned & set(SPACE.keys(TABLE.archs[split(640, 321, 0.1, number).test]).tolist())
-
-
-def test_architectures_without_an_accuracy(tmp_path, spy):
-    unknown = np.random.default_rng(5).random(640) < 0.3
-    keep(Table("partly", SPACE, TABLE.archs, {"a": np.where(unknown, np.nan, TABLE["accuracy"])}, "a"))
-    rows = np.flatnonzero(~unknown)
-    keep(Table("known", SPACE, TABLE.archs[rows], {"a": TABLE["accuracy"][rows]}, "a"))
-    settings = {"only": [("pretext", "none"), ("pretext", "fgp")], "splits": 1}
-    one = redo("pool-only", tmp_path / "a", source=[("nasbench201", "partly")], **settings).lines
-    other = redo("pool-only", tmp_path / "b", source=[("nasbench201", "known")], **settings).lines
-    assert all(each["tested"] == len(rows) - (len(rows) // 2 + 1) - 40 for each in one)
-    for first, second in zip(one, other, strict=True):
-        same = first["pretext"] == "none" or first["share"] == "pool"
-        assert (first["tau"] == second["tau"]) == same
-    assert len(spy.calls) == 4
-    assert len(spy.calls[1][3]) == 640  # what nobody trained is pre-trained on
-    assert spy.calls[0][3] == spy.calls[2][3]
+    assert [(seed, len(archs)) for _, seed, _, archs, _ in spy.calls] == [(0, 128), (1, 128), (0, 384), (1, 384)]
+    rows = LabelledTable(TABLE).pretraining_rows(0.2, 1, 0)
+    assert spy.calls[1][3] == TABLE.archs[rows]
 
 
 def test_draws_differ_in_the_draw_only(tmp_path, spy):
     outcome = redo("draws", tmp_path, [("pretext", "fgp-draw-0"), ("pretext", "fgp-draw-3")])
-    (one, first, its, archs, proxy, weights), (other, second, others, same, same_proxy, same_weights) = spy.calls
-    assert (one, first, archs) == (other, second, same)
-    assert (its, others) == ({"draw_seed": 1000}, {"draw_seed": 1003})
-    assert np.array_equal(proxy, same_proxy)
-    assert weights.keys() == same_weights.keys()
+    (*one, first), (*other, second) = spy.calls
+    assert (one[2].pop("draw_seed"), other[2].pop("draw_seed")) == (1000, 1003)
+    assert one == other
+    assert np.array_equal(first, second)
     assert "| nasbench201 | resgatedgcn | fgp-draw-0, fgp-draw-3 | 2 |" in outcome.table
     plain = redo("label-ratio", tmp_path, [("pretext", "fgp"), ("labels", "0.01")]).lines
-    taus = {each["pretext"]: each["tau"] for each in [*outcome.lines, *plain] if each["split"] == 0}
-    assert len(set(taus.values())) == 3
+    assert len({each["tau"] for each in [*outcome.lines, *plain] if each["split"] == 0}) == 3
+
+
+def test_a_rival_is_added_to_a_study_and_what_its_proxy_lacks_is_told(tmp_path):
+    only, add = [("encoder", "none")], [("head", "random"), ("head", "proxy:flops"), ("head", "proxy:nope")]
+    outcome = redo("label-ratio", tmp_path, only, add=add, splits=1)
+    assert [(each["head"], each["labels"]) for each in outcome.lines] == [
+        (head, labels) for head in ("random", "proxy:flops") for labels in (0.01, 0.05, 0.1)
+    ]
+    assert {"unknown proxy 'nope'" in failure.why for failure in outcome.failures} == {True}
+    assert "| nasbench201 | none | none | proxy:flops | 1% | 1 |" in outcome.table
 
 
 def test_every_pretext_of_every_study_runs(tmp_path):
@@ -362,7 +342,7 @@ def test_every_pretext_of_every_study_runs(tmp_path):
         outcome = redo("ablation", tmp_path, [("pretext", pretext)], splits=1)
         assert (len(outcome.lines), outcome.failures) == (1, []), pretext
         (found,) = outcome.lines
-        assert found["settings"]["task_settings"] == PRETEXTS[pretext][1]
+        assert found["settings"]["task_settings"] == PRETEXTS[pretext].settings
     assert len({each["tau"] for each in read(tmp_path)}) > 1
 
 
@@ -375,7 +355,7 @@ def test_a_file_of_ones_own_that_changed_makes_new_runs(tmp_path, monkeypatch, f
     (tmp_path / "its_bag.py").write_text(PLUGIN)
     first = run()
     assert run().lines == first.lines
-    (tmp_path / "its_bag.py").write_text(PLUGIN.replace("hidden=8", "hidden=9"))
+    (tmp_path / "its_bag.py").write_text(PLUGIN.replace("self.width)", "self.width, scale_grad_by_freq=True)"))
     second = run()
     assert not {each["key"] for each in first.lines} & {each["key"] for each in second.lines}
     assert second.table.count("\n") == first.table.count("\n") == 2 + 3
@@ -391,12 +371,14 @@ def test_a_table_that_is_added_anew_while_the_work_goes_on(tmp_path):
     def progress(phase, done, _):
         if (phase, done) == ("runs", 0):
             keep(Table("moving", SPACE, TABLE.archs, {"a": -TABLE["accuracy"]}, "a"))
-            cells.known_table.cache_clear()
+            runner.labelled_table.cache_clear()
 
     source = [("nasbench201", "moving")]
     outcome = redo("label-ratio", tmp_path, [("pretext", "none")], source=source, progress=progress)
     assert outcome.lines == []
-    assert [each.why for each in outcome.failures] == ["the table moving was added anew since this began; begin again"]
+    assert [each.why for each in outcome.failures] == [
+        "the table moving has changed since the runs were planned; begin again"
+    ]
 
 
 def test_a_run_that_fails_stops_no_other(tmp_path):
@@ -405,7 +387,8 @@ def test_a_run_that_fails_stops_no_other(tmp_path):
     assert [each["labels"] for each in outcome.lines] == [0.05, 0.05, 0.1, 0.1] * 2
     assert outcome.runs == 12
     assert {failure.what for failure in outcome.failures} == {
-        f"space=nasbench201,encoder=resgatedgcn,pretext={pretext},labels=0.01,share=1.0,seed=0,split={number}"
+        f"space=nasbench201,encoder=resgatedgcn,pretext={pretext},head=finetune,labels=0.01,share=1.0,seed=0,"
+        f"split={number}"
         for pretext in ("none", "fgp")
         for number in (0, 1)
     }
@@ -424,7 +407,7 @@ class Failing:
 
 
 def test_a_pre_training_that_fails_stops_no_other(tmp_path, forgetful):
-    archflow.register_task("failing", Failing)
+    register("task", "failing", Failing)
     outcome = redo("label-ratio", tmp_path, [("pretext", "failing"), ("pretext", "none")], add=[("pretext", "failing")])
     assert [each["pretext"] for each in outcome.lines] == ["none"] * 6
     what = "space=nasbench201,encoder=resgatedgcn,pretext=failing,share=1.0,seed=0"
@@ -446,7 +429,7 @@ def test_a_disk_that_is_full_is_told_once_and_not_once_a_run(label_ratio, tmp_pa
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cells, "append", fail)
+    monkeypatch.setattr(runner, "append", fail)
     outcome = redo("label-ratio", tmp_path, [("pretext", "none")])
     assert [failure.why for failure in outcome.failures] == ["[Errno 28] No space left on device"]
     assert (outcome.lines, outcome.table, outcome.files) == ([], "", [])
@@ -492,7 +475,11 @@ def test_a_table_that_is_added_anew_is_read_anew(home):
     [
         ("nope", {}, "^unknown study 'nope'; known studies: table1, label-ratio, .*operation-probe, speed$"),
         ("table1", {"budget": "nope"}, "^unknown budget 'nope'; known budgets: published, two-cores"),
-        ("table1", {"only": [("colour", "red")]}, "^unknown axis 'colour'; known: space, encoder, pretext, labels"),
+        (
+            "table1",
+            {"only": [("colour", "red")]},
+            "^unknown axis 'colour'; known: space, encoder, pretext, head, labels",
+        ),
         ("table1", {"only": [("encoder", "nope")]}, "^the study has no encoder 'nope'; it has: flowerformer, gin, res"),
         ("speed", {"only": [("pretext", "fgp")]}, "^unknown axis 'pretext'; known: space, encoder, seed, device"),
         ("speed", {"only": [("encoder", "nope")]}, "^the study has no encoder 'nope'; it has: digcn, .*transformer"),
@@ -512,7 +499,7 @@ def test_a_table_that_is_added_anew_is_read_anew(home):
         ("table1", {"source": [("darts", "tiny")]}, "^a table is named for the space 'darts', but .*: nasbench201$"),
         ("table1", {"seeds": 0}, "at least 1"),
         ("table1", {"splits": 0}, "at least 1"),
-        ("table1", {"epochs": 0}, "at least 1"),
+        ("table1", {"pretrain_epochs": 0}, "at least 1"),
         ("table1", {"finetune_epochs": 0}, "at least 1"),
         ("table1", {"processes": 0}, "at least 1"),
         ("speed", {"processes": 0}, "at least 1"),
@@ -539,26 +526,26 @@ def test_a_folder_that_cannot_be_written(tmp_path, spy):
 
 def test_what_is_left_and_what_it_costs(label_ratio, tmp_path):
     _, folder, _, _ = label_ratio
-    jobs, _, failures = planned("label-ratio", tmp_path)
+    jobs, _, failures = planned("label-ratio")
     fresh = {row["pretext"]: row for row in cost(jobs, tmp_path)}
     assert failures == []
     assert [(row["runs"], row["done"], row["pretrainings"]) for row in fresh.values()] == [
         *((6, 0, 0), (6, 0, 1), (6, 0, 1))
     ]
     assert 0 < fresh["none"]["hours"] < fresh["zero-cost"]["hours"] == fresh["fgp"]["hours"]
-    wide = cost(planned("label-ratio", tmp_path, budget="published", epochs=2, finetune_epochs=2)[0], tmp_path)
+    wide = cost(planned("label-ratio", budget="published", pretrain_epochs=2, finetune_epochs=2)[0], tmp_path)
     for row in wide:  # 128 × 3 in place of 8 × 2
         assert row["hours"] == pytest.approx(24 * fresh[row["pretext"]]["hours"])
     assert not list(tmp_path.iterdir())
-    long = cost(planned("label-ratio", tmp_path, finetune_epochs=200, epochs=200)[0], tmp_path)
+    long = cost(planned("label-ratio", finetune_epochs=200, pretrain_epochs=200)[0], tmp_path)
     for row in long:
         assert row["hours"] == pytest.approx(100 * fresh[row["pretext"]]["hours"])
 
     assert all(
         (row["runs"], row["done"], row["pretrainings"], row["hours"]) == (6, 6, 0, 0)
-        for row in cost(planned("label-ratio", folder)[0], folder)
+        for row in cost(planned("label-ratio")[0], folder)
     )
-    more = {row["pretext"]: row for row in cost(planned("label-ratio", folder, splits=3)[0], folder)}
+    more = {row["pretext"]: row for row in cost(planned("label-ratio", splits=3)[0], folder)}
     assert (more["fgp"]["runs"], more["fgp"]["done"], more["fgp"]["pretrainings"]) == (9, 6, 0)
     assert more["fgp"]["hours"] == pytest.approx(more["none"]["hours"]) == pytest.approx(fresh["none"]["hours"] / 2)
 
@@ -567,7 +554,7 @@ def test_what_cannot_be_run_or_guessed_is_listed_all_the_same(tmp_path, forgetfu
     class Mine(MLP):
         name = "mine"
 
-    archflow.register_encoder(Mine)
+    register("encoder", "mine", Mine)
     jobs, _, _ = planned("label-ratio", source=[("nasbench201", "less")], add=[("encoder", "mine")])
     rows = cost(jobs, tmp_path)
     assert [row["hours"] is None for row in rows] == [row["encoder"] == "mine" for row in rows]
@@ -599,16 +586,16 @@ def test_speed_has_a_line_for_each_encoder(tmp_path, monkeypatch):
     monkeypatch.setattr("archflow.studies.speed.MOST", 100)
     monkeypatch.setattr("archflow.studies.speed.ROUNDS", 1)
     outcome = redo("speed", tmp_path, processes=2)  # which would disturb each other, so it takes one
-    assert [each["encoder"] for each in outcome.lines] == archflow.encoders()
+    assert [each["encoder"] for each in outcome.lines] == encoders()
     assert outcome.failures == []
     for each in outcome.lines:
         assert (each["architectures"], each["threads"], each["device"]) == (100, 1, "cpu")
         assert each["seconds"] > 0
         assert each["versions"]["torch"]
-    assert outcome.table.count("\n") == 2 + len(archflow.encoders())
+    assert outcome.table.count("\n") == 2 + len(encoders())
     assert [file.name for file in outcome.files] == [f"speed.{ending}" for ending in ("md", "png", "svg", "html")]
 
 
 def test_every_study_says_what_it_asks():
-    assert list(archflow.studies.reproduce.studies()) == [*STUDIES, "operation-probe", "speed"]
-    assert all(archflow.studies.reproduce.studies().values())
+    assert list(studies()) == [*STUDIES, "operation-probe", "speed"]
+    assert all(studies().values())

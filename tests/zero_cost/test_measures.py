@@ -16,8 +16,8 @@ from archflow.benchmarks.networks import network
 from archflow.zero_cost.bulk import proxies
 from archflow.zero_cost.measures import PROXIES, SUPERVISED, epe_nas, jacov, measure, nwot
 from tests import shared_data
-from tests.benchmarks.darts.test_network import scattered
-from tests.benchmarks.nasbench201.test_network import cells, live, of, operations, transplanted
+from tests.benchmarks.nasbench201.test_network import cells, of, operations, transplanted
+from tests.benchmarks.network_references import live, scattered
 from tests.zero_cost import references
 
 SPACE = NASBench201()

@@ -82,10 +82,7 @@ def refined(archs: ArchBatch, operations: Integer[ndarray, " nodes"]) -> UInt64[
         ):
             passed = np.empty_like(values)
             for rows, _ in generations:
-                starts = lists.starts[rows.start : rows.stop + 1]
-                received = np.cumsum(passed[lists.nodes[starts[0] : starts[-1]]], dtype=np.uint64)
-                received = np.concatenate([np.zeros(1, np.uint64), received])[starts - starts[0]]
-                values[rows] = scramble(values[rows], 1) + (received[1:] - received[:-1])  # modulo 2^64
+                values[rows] = scramble(values[rows], 1) + lists.part(rows).sum(passed)  # modulo 2^64
                 passed[rows] = scramble(values[rows], 2)
     scrambled = np.empty_like(values)
     scrambled[sweep.nodes] = scramble(values, 3)

@@ -70,7 +70,7 @@ def log(arch, val_accuracy=93.21, **of_the_run) -> dict:
     }
 
 
-LOG = log(SPACE.choices(ARCHS)[0].tolist())
+LOG = log(SPACE.edges(ARCHS)[0].tolist())
 
 
 def write(folder, logs):
@@ -137,7 +137,7 @@ def test_the_shared_rows_come_back_row_for_row(tmp_path):
     rows = shared_data.rows("nasbench301")
     archs = SPACE.parse([row["arch_compact"] for row in rows])
     accuracies = [float(row["surrogate_val_accuracy"]) for row in rows]
-    written = zip(SPACE.choices(archs).tolist(), accuracies, SPACE.parameters(archs).tolist(), strict=True)
+    written = zip(SPACE.edges(archs).tolist(), accuracies, SPACE.parameters(archs).tolist(), strict=True)
     logs = {}
     for number, (arch, accuracy, parameters) in enumerate(written):
         run = log(arch, accuracy)
@@ -154,7 +154,7 @@ def test_the_shared_rows_come_back_row_for_row(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     """Six networks, the second trained three times, the third twice; other files beside them."""
-    arch = SPACE.choices(ARCHS).tolist()
+    arch = SPACE.edges(ARCHS).tolist()
     logs = {f"rs/results_{number}.json": log(arch[number], 90 + number / 10) for number in range(6)}
     logs["de/results_7_ti.json"] = log(arch[1], 91.3, test_accuracy=90.1)
     logs["tpe/seeds/results_1.json"] = log(arch[1], 90.7, runtime=7_000)
@@ -187,10 +187,10 @@ def test_a_part_of_the_folder_is_a_table_too(folder):
 
 
 def test_a_measure_that_some_runs_lack_is_the_mean_of_the_others(folder):
-    run = log(SPACE.choices(ARCHS)[1].tolist(), 95.0, test_accuracy=None, runtime=float("nan"))
+    run = log(SPACE.edges(ARCHS)[1].tolist(), 95.0, test_accuracy=None, runtime=float("nan"))
     del run["info"][0]["train_loss"]
     write(folder, {"de/results_7_ti.json": run})
-    only = log(SPACE.choices(ARCHS)[3].tolist(), 90.3)
+    only = log(SPACE.edges(ARCHS)[3].tolist(), 90.3)
     del only["info"][0]["train_loss"], only["runtime"]
     write(folder, {"rs/results_3.json": only})
     table = nasbench301.read(folder)
@@ -209,7 +209,7 @@ def test_a_measure_that_some_runs_lack_is_the_mean_of_the_others(folder):
 @pytest.mark.parametrize("change", [("init_channels", 50), ("layers", 20), ("budget", 50)])
 def test_runs_of_another_setting_are_left_out(folder, change):
     expected = nasbench301.read(folder)
-    other = log(SPACE.choices(SPACE.sample(1, seed=9))[0].tolist())
+    other = log(SPACE.edges(SPACE.sample(1, seed=9))[0].tolist())
     if change[0] == "budget":
         other["budget"] = change[1]
     else:

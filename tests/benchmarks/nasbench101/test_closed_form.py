@@ -12,8 +12,12 @@ from torch import nn
 from torch.nn import functional
 
 from archflow.benchmarks.nasbench101 import closed_form as signal
-from archflow.benchmarks.nasbench101.space import OPERATIONS, NASBench101, _unpacked
+from archflow.benchmarks.nasbench101.cells import OPERATIONS, unpack
+from archflow.benchmarks.nasbench101.space import NASBench101
+from archflow.benchmarks.networks import network
+from archflow.zero_cost.measures import measure
 from tests import shared_data
+from tests.benchmarks.network_references import each
 
 SPACE = NASBench101()
 CLOSED_FORMS = {
@@ -26,7 +30,7 @@ CLOSED_FORMS = {
 
 def arrays(archs):
     """Adjacency and operations as the closed forms take them."""
-    return _unpacked(SPACE.keys(archs))[1:]
+    return unpack(SPACE.keys(archs))[1:]
 
 
 def plain(adjacency, operations):
@@ -38,138 +42,41 @@ def plain(adjacency, operations):
 # Real networks
 
 
-def conv_bn_relu(entering, leaving, taps):
-    conv = nn.Conv2d(entering, leaving, taps, padding=taps // 2, bias=False)
-    nn.init.normal_(conv.weight, 0, math.sqrt(2 / (taps**2 * leaving)))
-    return nn.Sequential(conv, nn.BatchNorm2d(leaving), nn.ReLU())
-
-
-class Cell(nn.Module):
-    def __init__(self, matrix, operations, entering, leaving):
-        super().__init__()
-        last = len(operations) - 1
-        self.matrix, self.inner = matrix, range(1, last)
-        to_output = [v for v in self.inner if matrix[v][last]]
-        self.channels = {last: leaving}
-        for place, v in enumerate(to_output):
-            self.channels[v] = leaving // len(to_output) + (place < leaving % len(to_output))
-        for v in reversed(self.inner):
-            if v not in self.channels:
-                self.channels[v] = max(self.channels[w] for w in self.inner if matrix[v][w])
-        taps = {signal.CONV_3X3: 3, signal.CONV_1X1: 1}
-        self.operations = nn.ModuleDict()
-        for v in self.inner:
-            is_pool, width = operations[v] == signal.POOL, self.channels[v]
-            self.operations[str(v)] = (
-                nn.MaxPool2d(3, 1, 1) if is_pool else conv_bn_relu(width, width, taps[operations[v]])
-            )
-        self.projections = nn.ModuleDict(
-            {str(v): conv_bn_relu(entering, self.channels[v], 1) for v in range(1, last + 1) if matrix[0][v]}
-        )
-
-    def forward(self, x):
-        out, last = {}, len(self.matrix) - 1
-        for v in self.inner:
-            read = [out[u][:, : self.channels[v]] for u in range(1, v) if self.matrix[u][v]]
-            if self.matrix[0][v]:
-                read.append(self.projections[str(v)](x))
-            out[v] = self.operations[str(v)](sum(read))
-        ends = [torch.cat([out[v] for v in self.inner if self.matrix[v][last]], 1)] if out else []
-        return sum(ends + ([self.projections[str(last)](x)] if self.matrix[0][last] else []))
-
-
-def network(matrix, operations, stem):
-    layers, width = [conv_bn_relu(3, stem, 3)], stem
-    for stack in range(3):
-        leaving = stem * 2**stack
-        layers += [nn.MaxPool2d(2)] * (stack > 0)
-        for _ in range(3):
-            layers.append(Cell(matrix, operations, width, leaving))
-            width = leaving
-    head = nn.Linear(width, 10)
-    nn.init.normal_(head.weight, 0, 0.01)
-    nn.init.zeros_(head.bias)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-
-
-def keep_output(module, _given, output):
-    output.retain_grad()
-    module.output = output
-
-
-def measured(net, images, labels):
-    """snip, grad_norm and fisher of one network, as their papers define them; after that zen, with its own weights."""
-    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-    hooks = [conv.register_forward_hook(keep_output) for conv in convs]
-    functional.cross_entropy(net(images), labels).backward()
-    snip = grad_norm = fisher = 0.0
-    for conv, hook in zip(convs, hooks, strict=True):
-        hook.remove()
-        snip += (conv.weight * conv.weight.grad).abs().sum().item()
-        grad_norm += conv.weight.grad.norm().item()
-        gates = ((conv.output * conv.output.grad).sum((2, 3)) ** 2).mean(0).sum().item()
-        fisher += gates * conv.weight[0].numel()
-
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    for conv in convs:
-        nn.init.normal_(conv.weight)
-    for norm in norms:
-        norm.reset_running_stats()
-    features = net[:-3]
-    with torch.no_grad():
-        noise = torch.randn_like(images)
-        change = features(noise) - features(noise + 0.01 * torch.randn_like(images))
-    zen = change.abs().sum((1, 2, 3)).mean().log() + sum(norm.running_var.mean().log() / 2 for norm in norms)
-    return {"snip": snip, "grad_norm": grad_norm, "fisher": fisher, "zen": zen.item()}
+def measured(archs, width, names):
+    """Proxies of small random networks, measured on random images."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(16, 3, 16, 16), torch.randint(10, (16,))
+    rows = [measure(network("nasbench101", arch, width=width), images, labels, names) for arch in each(archs)]
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def test_the_signal_ranks_cells_as_small_random_networks_do():
-    adjacency, operations = arrays(SPACE.sample(30, seed=1))
-    expected = signal.propagate(adjacency, operations)._asdict()
-    torch.manual_seed(0)
-    images, labels = torch.randn(16, 3, 16, 16), torch.randint(10, (16,))
-    rows = [measured(network(*plain(*cell), 32), images, labels) for cell in zip(adjacency, operations, strict=True)]
-    for name in signal.Signal._fields:
-        assert spearmanr(expected[name], [row[name] for row in rows]).statistic > 0.85, name
-
-
-def nwot(net, images):
-    """Log-determinant of how many rectifiers two images have in the same state."""
-    kernel = torch.zeros(len(images), len(images), dtype=torch.double)
-
-    def count(_module, given, _output):
-        is_open = (given[0] > 0).double().flatten(1)
-        kernel.add_(is_open @ is_open.T + (1 - is_open) @ (1 - is_open.T))
-
-    for relu in (module for module in net.modules() if isinstance(module, nn.ReLU)):
-        relu.register_forward_hook(count)
-    with torch.no_grad():
-        net(images)
-    return torch.logdet(kernel).item()
+    archs = SPACE.sample(30, seed=1)
+    expected = signal.propagate(*arrays(archs))._asdict()
+    for name, values in measured(archs, 32, signal.Signal._fields).items():
+        assert spearmanr(expected[name], values).statistic > 0.85, name
 
 
 def test_rectifiers_rank_cells_as_nwot_does_in_small_random_networks():
-    adjacency, operations = arrays(SPACE.sample(25, seed=5))
-    torch.manual_seed(0)
-    images = torch.randn(16, 3, 16, 16)
-    values = [nwot(network(*plain(*cell), 20), images) for cell in zip(adjacency, operations, strict=True)]
-    assert spearmanr(signal.rectifiers(adjacency, operations), values).statistic > 0.9
+    archs = SPACE.sample(25, seed=5)
+    (values,) = measured(archs, 20, ["nwot"]).values()
+    assert spearmanr(signal.rectifiers(*arrays(archs)), values).statistic > 0.9
 
 
 def test_weights_and_rectifiers_are_those_of_the_whole_network():
-    adjacency, operations = arrays(SPACE.sample(12, seed=2))
+    archs = SPACE.sample(12, seed=2)
     norms, counts = [], []
     torch.manual_seed(0)
-    for cell in zip(adjacency, operations, strict=True):
-        net = network(*plain(*cell), 128)[1:-3]  # without stem and classifier
+    for arch in each(archs):
+        net = network("nasbench101", arch).body[1:]  # without stem and classifier
         norms.append(sum(m.weight.norm().item() for m in net.modules() if isinstance(m, nn.Conv2d)))
         counts.append(0)
         for relu in (module for module in net.modules() if isinstance(module, nn.ReLU)):
             relu.register_forward_hook(lambda _m, _x, out: counts.append(counts.pop() + out.numel()))
         with torch.no_grad():
             net(torch.zeros(1, 128, 32, 32))
-    assert np.exp(signal.l2_norm(adjacency, operations)) == pytest.approx(norms, rel=0.01)
-    assert signal.rectifiers(adjacency, operations) == pytest.approx(counts, rel=0.01)
+    assert np.exp(signal.l2_norm(*arrays(archs))) == pytest.approx(norms, rel=0.01)
+    assert signal.rectifiers(*arrays(archs)) == pytest.approx(counts, rel=0.01)
 
 
 # Plain versions and simulations

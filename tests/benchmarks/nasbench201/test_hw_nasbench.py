@@ -1,4 +1,3 @@
-import os
 import pickle
 import re
 from pathlib import Path
@@ -82,24 +81,6 @@ def test_the_whole_space(written):
 
 
 # Wrong files
-
-
-class Remove:
-    """Pickles as a call that removes a file."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.remove, (str(self.path),)
-
-
-def test_a_pickle_that_calls_something(written, tmp_path):
-    victim = tmp_path / "victim"
-    victim.write_text("still here")
-    with pytest.raises(ValueError, match=r"HW-NAS-Bench-v1_0\.pickle is refused: it asks for \w+\.remove, which"):
-        hw_nasbench.read(written({**official(), "more": Remove(victim)}))
-    assert victim.read_text() == "still here"
 
 
 @pytest.mark.parametrize("content", [{}, [], 3, {"fbnet": {}}, {"nasbench201": {}}, {"nasbench201": [1]}])

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.nasbench_asr.space import OPERATIONS, NASBenchASR
+from archflow.benchmarks.space import Decision
 from tests.strategies import renumber
 
 SPACE = NASBenchASR()
@@ -65,13 +65,6 @@ def hashes() -> list[str]:
 
 
 # What is in the space
-
-
-def test_its_facts():
-    assert SPACE.name == "nasbench-asr"
-    assert SPACE.vocabulary == ("input", "linear", "conv5", "conv5d2", "conv7", "conv7d2", "zero", "output")
-    assert SPACE.flow_defaults == (7, 0.1)
-    assert SPACE.size == len(SPACE.enumerate()) == 8_242
 
 
 def test_two_cells_have_one_key_exactly_when_the_benchmark_has_one_hash(hashes):
@@ -157,18 +150,12 @@ def test_other_graphs_are_refused(graph):
             method(archs)
 
 
-def test_another_vocabulary_is_refused():
-    with pytest.raises(ValueError, match="another space than nasbench-asr"):
-        SPACE.keys(NASBench201().sample(3))
-
-
 # Reading and writing
 
 
-def test_parse_reads_what_format_writes_and_round_brackets():
+def test_brackets_may_be_round():
     archs = SPACE.enumerate()
     texts = SPACE.format(archs)
-    assert SPACE.parse(texts) == archs
     assert SPACE.parse([text.replace("[", "(").replace("]", ")") for text in texts]) == archs
     assert SPACE.format(SPACE.parse([CELL])) == [CELL]
 
@@ -194,29 +181,23 @@ def test_parse_reads_what_format_writes_and_round_brackets():
 def test_parse_says_what_is_wrong_and_where(string, reason):
     with pytest.raises(ValueError, match="^" + re.escape(f"line 12: {reason}")) as caught:
         SPACE.parse([CELL, CELL, string], first_line=10)
-    assert str(caught.value).endswith(f", in {string!r}")
+    assert str(caught.value).endswith(f", in {string!r:.160}")
 
 
-def test_parse_needs_a_string():
-    with pytest.raises(ValueError, match="empty"):
-        SPACE.parse([])
+# Decisions and mutation
 
 
-# Sampling and mutation
-
-
-def test_sample_repeats_nothing_and_follows_its_seed():
-    drawn = SPACE.sample(500, seed=3)
-    assert len(set(SPACE.keys(drawn).tolist())) == 500
-    assert drawn == SPACE.sample(500, seed=3)
-    assert drawn != SPACE.sample(500, seed=4)
-    assert set(SPACE.format(SPACE.sample(8_242))) == set(SPACE.format(SPACE.enumerate()))
-
-
-@pytest.mark.parametrize("n", [-1, 0, 8_243])
-def test_sample_refuses_a_number_it_cannot_draw(n):
-    with pytest.raises(ValueError, match=f"cannot draw {n} different architectures: nasbench-asr has 8,242"):
-        SPACE.sample(n)
+def test_the_choices_are_the_numbers_that_a_cell_is_written_with():
+    cells = every_cell()
+    choices = np.array([[number for node in cell for number in node] for cell in cells])
+    assert [len(decision.options) for decision in SPACE.decisions] == [6, 2, 6, 2, 2, 6, 2, 2, 2]
+    assert SPACE.decode(choices) == SPACE.parse([str(cell) for cell in cells])
+    plainest = [re.findall(r"\d", text) for text in SPACE.format(SPACE.enumerate())]
+    assert SPACE.encode(SPACE.enumerate()).tolist() == [[int(number) for number in row] for row in plainest]
+    assert SPACE.decisions[4] == Decision("skip from node 1 to node 2", ("absent", "present"))
+    assert [decision.name for decision in SPACE.decisions if len(decision.options) == 6] == [
+        f"operation of node {node}" for node in (1, 2, 3)
+    ]
 
 
 def neighbours(text: str) -> set[str]:
@@ -234,12 +215,9 @@ def test_mutate_changes_one_choice_and_stays_in_the_space():
     archs = SPACE.enumerate()
     mutated = SPACE.mutate(archs, seed=5)
     before, after = SPACE.format(archs), SPACE.format(mutated)
-    assert all(old != new for old, new in zip(before, after, strict=True))
     assert set(after) <= set(before)
     for index in range(0, len(archs), len(archs) // 300):
         assert after[index] in neighbours(before[index])
-    assert SPACE.mutate(archs, seed=5) == mutated
-    assert SPACE.mutate(archs, seed=6) != mutated
 
 
 @pytest.mark.parametrize("text", [CELL, "[[5, 0], [5, 0, 0], [5, 0, 0, 0]]"])
@@ -276,14 +254,8 @@ def test_parameters_equal_the_layers_and_the_published_number():
     assert parameters.max() == 75_586_848
     for index in [*range(0, 8_242, 200), 8_240, 8_241]:
         assert parameters[index] == plain_parameters(eval(SPACE.format(archs[index])[0]))
-    assert SPACE.proxies == ("parameters",)
-    proxy = SPACE.proxy("parameters", archs)
-    assert proxy.dtype == np.float64
-    assert (proxy == parameters).all()
 
 
-def test_other_numbers_are_refused():
+def test_flops_are_refused():
     with pytest.raises(ValueError, match=r"nasbench-asr has no closed form for flops: .* its column flops"):
         SPACE.flops(SPACE.sample(1))
-    with pytest.raises(ValueError, match="unknown proxy 'synflow' of nasbench-asr; known: parameters"):
-        SPACE.proxy("synflow", SPACE.sample(1))

@@ -1,0 +1,167 @@
+"""Simple rankings that need no encoder: what an encoder, and its pre-training, must be better than.
+
+They have the labels of the labelled and of the validation architectures. Scores of the Gaussian processes are those of
+the head ``gp`` on fewer blocks of columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from archflow.paths import path_features
+from archflow.ranking.gp import GaussianProcess
+from archflow.ranking.metrics import kendall_tau
+from archflow.studies.protocol import LabelledTable, Run, Split
+
+_AT_ONCE = 12_500
+"""Architectures whose columns are held at once."""
+_HOPS = 2
+
+Columns = Callable[[Int[ndarray, " rows"]], Float[ndarray, "rows _"]]
+"""Numbers for rows of a table."""
+
+
+class Rival(Protocol):
+    """Ranks architectures without an encoder."""
+
+    def __call__(self, data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
+        """Scores of the test architectures of a split, higher is better.
+
+        Raises:
+            ValueError: the columns that it reads are not known of these architectures.
+        """
+
+
+def random_scores(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
+    """Random scores, the same for the same seed and split."""
+    return np.random.default_rng([run.seed, run.split, 2]).random(len(part.test))
+
+
+def one_proxy(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
+    """A proxy by itself, negated if its τ on the labels is below 0; architectures without a value rank last."""
+    columns = _proxies(data, part, run)
+    values, known = np.full(len(data.table), np.nan), _labelled(part)
+    for rows in (known, part.test):
+        values[rows] = columns(rows)[:, 0]
+    known = known[np.isfinite(values[known])]
+    tau = kendall_tau(data.accuracy[known], values[known]) if len(known) > 1 else np.nan
+    score = -values[part.test] if tau < 0 else values[part.test]
+    finite = np.isfinite(score)
+    return np.where(finite, score, score[finite].min() - 1 if finite.any() else 0.0)
+
+
+def gaussian_process(*blocks: str) -> Rival:
+    """A Gaussian process on these blocks of columns."""
+
+    def rank(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
+        columns = {name: BLOCKS[name](data, part, run) for name in blocks}
+        labelled = _labelled(part)
+        process = GaussianProcess().fit({n: of(labelled) for n, of in columns.items()}, data.accuracy[labelled])
+        parts = np.array_split(part.test, range(_AT_ONCE, len(part.test), _AT_ONCE))
+        return np.concatenate([process.predict({n: of(rows) for n, of in columns.items()})[0] for rows in parts])
+
+    return rank
+
+
+def trees(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
+    """Extremely randomised trees on path features and proxies.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.ensemble import ExtraTreesRegressor
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("the rival trees needs scikit-learn: pip install scikit-learn") from None
+    blocks = [BLOCKS[name](data, part, run) for name in ("paths", "proxies")]
+
+    def columns(rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows _"]:
+        return np.nan_to_num(np.concatenate([of(rows) for of in blocks], axis=1), nan=-1e30).clip(-1e30, 1e30)
+
+    labelled = _labelled(part)
+    ranks = np.unique(data.accuracy[labelled], return_inverse=True)[1]
+    model = ExtraTreesRegressor(500, random_state=run.seed).fit(columns(labelled), ranks)
+    predicted: ndarray = model.predict(columns(part.test))
+    return predicted
+
+
+def _paths(data: LabelledTable, part: Split, run: Run) -> Columns:
+    return lambda rows: path_features(data.table.archs[rows]).values
+
+
+def _proxies(data: LabelledTable, part: Split, run: Run) -> Columns:
+    names = run.source.head_proxies
+
+    def columns(rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows _"]:
+        values = data.head_columns(names, rows)
+        if values is None:
+            raise ValueError(f"no proxy of {data.table.space.name} is known")
+        return values
+
+    return columns
+
+
+def _onehot(data: LabelledTable, part: Split, run: Run) -> Columns:
+    space = data.table.space
+
+    def columns(rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows _"]:
+        choices = space.encode(data.table.archs[rows])
+        return np.concatenate(
+            [choices[:, [place]] == np.arange(len(each.options)) for place, each in enumerate(space.decisions)], axis=1
+        ).astype(float)
+
+    return columns
+
+
+def _wl(data: LabelledTable, part: Split, run: Run) -> Columns:
+    """How often each neighbourhood of 0, 1 and 2 hops occurs, of those that a labelled architecture has."""
+    archs, labelled = data.table.archs, _labelled(part)
+    found = []
+    for classes in archs.neighbourhoods(_HOPS, directed=True):
+        known = np.unique(classes[np.isin(archs.owners, labelled)])
+        column = np.full(int(classes.max()) + 1, -1)
+        column[known] = np.arange(len(known))
+        found.append((column[classes], len(known)))
+
+    def columns(rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows _"]:
+        place = np.full(len(archs), -1)
+        place[rows] = np.arange(len(rows))
+        owners = place[archs.owners]
+        counts = [np.zeros((len(rows), count)) for _, count in found]
+        for (column, _), count in zip(found, counts, strict=True):
+            kept = (owners >= 0) & (column >= 0)
+            np.add.at(count, (owners[kept], column[kept]), 1)
+        return np.concatenate(counts, axis=1)
+
+    return columns
+
+
+def _labelled(part: Split) -> Int[ndarray, " labelled"]:
+    return np.concatenate([part.labelled, part.validation])
+
+
+BLOCKS: Mapping[str, Callable[[LabelledTable, Split, Run], Columns]] = {
+    "paths": _paths,
+    "proxies": _proxies,
+    "onehot": _onehot,
+    "wl": _wl,
+}
+"""Blocks of columns by name."""
+
+RIVALS: dict[str, Rival] = {
+    "random": random_scores,
+    "gp-proxies": gaussian_process("proxies"),
+    "gp-paths": gaussian_process("paths"),
+    "gp-onehot": gaussian_process("onehot"),
+    "gp-wl": gaussian_process("wl"),
+    "trees": trees,
+}
+"""The rivals by name; "proxy:NAME", :func:`one_proxy`, is each proxy by itself."""
+
+READ_PROXIES = ("gp-proxies", "trees")
+"""The rivals that read all proxies of a space."""
