@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.support.settings import short
+from archflow.support.settings import check_range, check_types
 
 MOST_WEIGHTS = 1 << 28
-"""An encoder may have so many weights, 1 GiB; training it takes four times that."""
+"""An encoder may have so many weights, 1 GiB; training takes four times that."""
 
 
 @dataclass(frozen=True)
@@ -27,30 +27,24 @@ class EncoderSettings:
         layers: number of its layers.
 
     Raises:
-        ValueError: one of them is no whole number, below 1, or so large that no memory would hold the encoder.
+        ValueError: a value has not its field's type, or is out of its range.
     """
 
     hidden: int = 128
     layers: int = 3
 
     def __post_init__(self) -> None:
-        require_positive(self, "hidden", "layers")
-        # A transformer's layer has 12 hidden² weights, others have fewer; narrow layers take memory too.
-        require_size(self, 12 * (self.hidden + 64) ** 2 * self.layers, "hidden", "layers")
-
-
-def require_positive(settings: Any, *names: str) -> None:
-    """Raise ValueError unless each of the named settings is a whole number from 1."""
-    for name in names:
-        value = getattr(settings, name)
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number ≥ 1, not {short(value)}")
+        check_types(self)
+        check_range(self, "", 1, 65_536, "hidden")
+        check_range(self, "", 1, 1_000, "layers")
+        # A transformer's layer has 12 hidden² weights; those of other encoders have fewer.
+        require_size(self, 12 * self.hidden**2 * self.layers, "hidden", "layers")
 
 
 def require_size(settings: Any, weights: int, *names: str) -> None:
     """Raise ValueError if the named settings ask for more than ``MOST_WEIGHTS`` weights; ``weights`` is an estimate."""
     if weights > MOST_WEIGHTS:
-        asked = " and ".join(f"{name} = {short(getattr(settings, name))}" for name in names)
+        asked = " and ".join(f"{name} = {getattr(settings, name)}" for name in names)
         raise ValueError(f"an encoder with {asked} would have more than {MOST_WEIGHTS:,} weights")
 
 
