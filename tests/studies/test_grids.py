@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 
 from archflow.ranking.finetune import FinetuneSettings
-from archflow.studies.grids import BUDGETS, PUBLISHED, STUDIES, grid, proxies_at, run_at
+from archflow.studies.grids import BUDGETS, PUBLISHED, STUDIES, grid, run_at
 from archflow.studies.protocol import GridPoint, Source
 
 
 def run(point, budget=BUDGETS["published"]):
-    return run_at(point, Source("t", "a", 100, "archs", "accuracy", proxies_at(point, budget), ""), budget)
+    return run_at(point, Source("t", "a", 100, "archs", "accuracy", budget.proxies_at(point).proxies, ""), budget)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -54,7 +54,7 @@ def test_a_head_that_needs_no_encoder_comes_once_without_one():
         for head in ("random", "proxy:flops")
         for number in (0, 1)
     ]
-    assert {proxies_at(point, BUDGETS["published"]) for point in more} == {"none", "flops"}
+    assert {BUDGETS["published"].proxies_at(point) for point in more} == {("none", "none"), ("none", "flops")}
 
 
 def test_every_published_row_is_in_a_study():

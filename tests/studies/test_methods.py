@@ -1,37 +1,54 @@
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from archflow.benchmarks.registry import space as table_space
 from archflow.pretraining.registry import tasks
-from archflow.studies.grids import proxies_read
-from archflow.studies.methods import METHODS, PRETEXTS, Method, best_epoch, method, perform, takes_encoder
+from archflow.studies.methods import (
+    METHODS,
+    PRETEXTS,
+    best_epoch,
+    head_proxies,
+    head_settings,
+    method,
+    perform,
+    takes_encoder,
+)
 from archflow.studies.protocol import GridPoint, LabelledTable, Run
-from tests.studies import TABLE
+from archflow.studies.rivals import BLOCKS
+from tests.studies import SPACE, TABLE
 
 
 def ranked(head, table=TABLE, seed=0, number=0):
     data = LabelledTable(table)
     point = GridPoint("nasbench201", "none", "none", head, 0.05, 1.0, seed, number)
-    run = Run(**vars(point), source=data.source(proxies_read(point, "closed-form")))
+    run = Run(
+        **vars(point),
+        source=data.source("none", head_proxies(head, table.space, "closed-form")),
+        head_settings=head_settings(head),
+    )
     return perform(run, data, None, "cpu")
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("none", ("none", "finetune")),
-        ("fgp", ("fgp", "finetune")),
-        ("fgp-2-rounds", ("fgp-2-rounds", "finetune")),
-        ("gmae+finetune", ("gmae", "finetune")),
-        ("random", ("none", "random")),
-        ("proxy:flops", ("none", "proxy:flops")),
+        ("none", ("none", "finetune", True)),
+        ("fgp", ("fgp", "finetune", True)),
+        ("fgp-2-rounds", ("fgp-2-rounds", "finetune", True)),
+        ("gmae+gp", ("gmae", "gp", True)),
+        ("none+gp", ("none", "gp", True)),
+        ("gp", ("none", "gp", False)),
+        ("random", ("none", "random", False)),
+        ("proxy:flops", ("none", "proxy:flops", False)),
     ],
 )
 def test_a_method_is_a_pretext_and_a_head(name, expected):
-    assert method(name) == Method(*expected)
+    assert method(name) == expected
 
 
 @pytest.mark.parametrize("name", ["magic", "fgp+magic", "magic+finetune", ""])
@@ -83,3 +100,48 @@ def test_the_best_epoch_where_tau_is_not_always_defined(taus, tau, epoch):
     found = best_epoch(taus)
     assert found[0] == pytest.approx(tau, nan_ok=True)
     assert found[1] == epoch
+
+
+@pytest.mark.parametrize("head", ["gp", "gp-proxies", "gp-paths", "gp-onehot", "gp-wl"])
+def test_a_rival_learns_from_all_labels(head):
+    """All labels: with those of the validation architectures dealt out anew it ranks otherwise."""
+    found = ranked(head)
+    assert found.tau > 0.25
+    accuracy = TABLE["accuracy"].copy()
+    validation = LabelledTable(TABLE).split(0.05, 0).validation
+    accuracy[validation] = accuracy[validation[::-1]]
+    assert ranked(head, replace(TABLE, columns={"accuracy": accuracy})).tau != found.tau
+    assert ranked(head).tau == found.tau
+
+
+def test_what_heads_read():
+    own = "closed-form,mine,measured/jacov,flops"
+    assert head_proxies("gp", SPACE, own) == head_proxies("trees", SPACE, own) == "closed-form,measured,mine"
+    assert head_proxies("gp-proxies", table_space("nasbench101"), "none") == "closed-form"
+    for head in ("finetune", "random", "gp-paths", "gp-onehot", "gp-wl"):
+        assert head_proxies(head, SPACE, own) == "none"
+
+
+def test_one_hot_decisions_and_neighbourhoods_by_hand():
+    data = LabelledTable(TABLE)
+    part, rows = data.split(0.05, 0), np.array([5, 3])
+    onehot = BLOCKS["onehot"](data, part, None)(rows)
+    assert onehot.shape == (2, 6 * 5)
+    assert np.array_equal(onehot.reshape(2, 6, 5).argmax(2), SPACE.encode(TABLE.archs[rows]))
+    counts = BLOCKS["wl"](data, part, None)(rows)
+    operations = [np.bincount(TABLE.archs[[row]].operations, minlength=7) for row in rows]
+    labelled = np.concatenate([part.labelled, part.validation])
+    known = np.unique(TABLE.archs[labelled].operations)
+    assert np.array_equal(counts[:, : len(known)], np.array(operations)[:, known])
+    assert counts.shape[1] > 50
+
+
+def test_trees_without_scikit_learn_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install scikit-learn"):
+        ranked("trees")
+
+
+def test_trees_rank():
+    pytest.importorskip("sklearn")
+    assert ranked("trees").tau > 0.25

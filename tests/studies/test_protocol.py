@@ -108,9 +108,9 @@ def test_a_table_without_a_default_column_needs_one_to_be_named():
 
 def test_a_source_tells_data_apart():
     columns = {"accuracy": TABLE["accuracy"], "own": np.arange(640.0)}
-    source = LabelledTable(replace(TABLE, columns=columns)).source("own,flops")
+    source = LabelledTable(replace(TABLE, columns=columns)).source("own,flops", "own")
     assert source.proxy_values
-    assert source == LabelledTable(replace(TABLE, columns=columns)).source("own,flops")
+    assert source == LabelledTable(replace(TABLE, columns=columns)).source("own,flops", "own")
     others = [
         replace(TABLE, columns={**columns, "own": columns["own"] + 1}),
         replace(TABLE, columns={**columns, "accuracy": -TABLE["accuracy"]}),
@@ -118,9 +118,9 @@ def test_a_source_tells_data_apart():
     ]
     changes = [
         {f.name for f in fields(Source) if getattr(source, f.name) != getattr(other, f.name)}
-        for other in (LabelledTable(table).source("own,flops") for table in others)
+        for other in (LabelledTable(table).source("own,flops", "own") for table in others)
     ]
-    assert changes == [{"proxy_values"}, {"accuracy"}, {"archs"}]
+    assert changes == [{"proxy_values", "head_proxy_values"}, {"accuracy"}, {"archs"}]
     assert LabelledTable(TABLE).source("closed-form").proxy_values == ""
 
 
@@ -139,7 +139,7 @@ def test_a_pool_or_a_share_to_pre_train_on():
 
 # Keys
 
-SOURCE = Source("t", "a", 100, "archs", "accuracy", "flops", "")
+SOURCE = Source("t", "a", 100, "archs", "accuracy", "flops", "", "closed-form", "")
 RUN = Run(
     *("nasbench201", "gin", "fgp", "finetune", 0.01, 1.0, 0, 0),
     **{"source": SOURCE, "encoder_settings": {"hidden": 8}, "task": "fgp", "task_settings": {"lambda1": 0.1}},
@@ -151,7 +151,9 @@ OTHER = {
     **{"pretraining": PretrainSettings(epochs=6), "head_settings": FinetuneSettings()},
 }
 OTHER_SOURCE = {"column": "b", "pool": 99, "archs": "x", "accuracy": "x", "proxies": "none", "proxy_values": "x"}
+OTHER_SOURCE |= {"head_proxies": "flops", "head_proxy_values": "x"}
 NOT_THE_ENCODERS = ("head", "labels", "split", "head_settings", "head_code", "column", "pool", "accuracy")
+NOT_THE_ENCODERS += ("head_proxies", "head_proxy_values")
 
 
 @pytest.mark.parametrize("name", sorted(OTHER | OTHER_SOURCE))
@@ -183,7 +185,6 @@ def test_what_is_not_pre_trained_depends_on_nothing_of_it(name):
     assert (changed_run.key, changed_run.encoder_key) == (plain.key, plain.encoder_key)
     other_proxies = replace(plain, source=replace(SOURCE, proxies="none"))
     assert other_proxies.key == plain.key
-    assert replace(other_proxies, head="gp").key != replace(plain, head="gp").key
 
 
 def test_a_new_setting_with_the_old_behaviour_as_its_default_changes_no_key():
