@@ -10,7 +10,7 @@ from archflow.commands import demonstration as module
 from archflow.commands.demonstration import best_found, demonstrate
 from archflow.commands.shared import titled
 from archflow.ranking.ranker import Ranker
-from archflow.studies.evaluate import split
+from archflow.studies.protocol import split
 from tests.commands import PREVIOUS, SPACE, words
 
 

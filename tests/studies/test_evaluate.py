@@ -309,6 +309,7 @@ def test_a_kept_encoder_that_is_missing_is_made_again(tmp_path, whole, counted):
         ({"pool": 290}, "does not leave"),
         ({"labels": (0.1, 0.0199)}, "does not leave two labels or more"),
         ({"device": "abacus"}, "there is no device 'abacus' here"),
+        ({"task_settings": {"fgp": {"lambda1": 0.0, "lambda2": 0.0}}}, "nothing to learn"),
         ({"task_settings": {"fgp": {"luck": 1}}}, "the task fgp has no setting 'luck'; it has: alpha, .*lambda1"),
         ({"task_settings": {"zero-cost": {}, "gmae": {}}}, "settings for gmae, zero-cost, which is not compared"),
         ({"methods": ["zero-cost"], "proxies": "none"}, "the task zero-cost learns from proxies, but there are none"),
@@ -321,14 +322,6 @@ def test_wrong_use(tmp_path, changes, reason):
     with pytest.raises(ValueError, match=reason):
         run(tmp_path, **{"methods": ["fgp"], **changes})
     assert not list(tmp_path.iterdir())
-
-
-def test_a_task_that_fails_stops_no_other(tmp_path):
-    outcome = run(tmp_path, task_settings={"fgp": {"lambda1": 0, "lambda2": 0}}, **ONE)
-    assert [line["pretext"] for line in outcome.lines] == ["none"]
-    (failure,) = outcome.failures
-    assert failure.what == "space=nasbench201,encoder=resgatedgcn,pretext=fgp,share=1.0,seed=0"
-    assert "nothing to learn" in failure.why
 
 
 def test_an_unwritable_folder_is_noticed_before_the_work(tmp_path, counted):

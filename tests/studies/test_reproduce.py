@@ -4,7 +4,6 @@ import re
 import signal
 import threading
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from archflow.encoding.mlp import MLP
 from archflow.encoding.registry import encoders
 from archflow.pretraining.loop import PretrainSettings
 from archflow.pretraining.registry import make_task
+from archflow.pretraining.task import Task
 from archflow.ranking.finetune import FinetuneSettings
 from archflow.studies import runner
 from archflow.studies.cost import cost
@@ -395,15 +395,13 @@ def test_a_run_that_fails_stops_no_other(tmp_path):
     assert all("does not leave two labels or more" in failure.why for failure in outcome.failures)
 
 
-@dataclass(frozen=True)
-class Failing:
+class Failing(Task):
     """A task that cannot be learned."""
+
+    name = "failing"
 
     def build(self, encoder, archs):
         raise ValueError
-
-    def describe(self):
-        return {"task": "failing"}
 
 
 def test_a_pre_training_that_fails_stops_no_other(tmp_path, forgetful):
