@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import archflow
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.registry import space
 from archflow.paths import path_features, weisfeiler_leman_features
 from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs, renumber
 
@@ -81,7 +81,7 @@ def test_equal_to_what_all_paths_say(graphs):
 
 @pytest.mark.parametrize("name", ["nasbench201", "nasbench101"])
 def test_equal_to_what_all_paths_say_in_real_spaces(name):
-    archs = archflow.space(name).sample(60, seed=0)
+    archs = space(name).sample(60, seed=0)
     assert_equal_to_reference(archs, vocabulary=archs.vocabulary, inner=archs.vocabulary[1:-1])
 
 
@@ -132,7 +132,7 @@ def test_a_vocabulary_without_outputs_and_one_without_operations():
 
 @pytest.mark.parametrize(("name", "columns"), [("nasbench201", 247), ("nasbench101", 57), ("darts", 128)])
 def test_columns_stay_below_some_hundreds(name, columns):
-    archs = archflow.space(name).sample(3, seed=0)
+    archs = space(name).sample(3, seed=0)
     assert path_features(archs).values.shape == (3, columns)
 
 

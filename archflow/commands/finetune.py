@@ -23,7 +23,7 @@ def finetune(
         Path | None, typer.Option(help="File of other labelled ones, to keep the best epoch.")
     ] = None,
     head: Annotated[
-        str, typer.Option(help="What turns vectors and labels into scores: finetune, the paper's, or gp.")
+        str, typer.Option(help="What turns vectors and labels into scores: finetune (the paper's), gp or trees.")
     ] = "finetune",
     finetune_epochs: FinetuneEpochs = None,
     batch_size: Annotated[int | None, typer.Option(help="Architectures in a minibatch; 16 by default.")] = None,

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
+from typing import Any
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -23,6 +25,10 @@ def main() -> None:
     """Run the command and leave the process; an error of archflow's own keeps its traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has us ignore it
         signal.signal(signal.SIGINT, _interrupt)
+    if not sys.warnoptions:  # nobody asked Python for other warnings
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", module="archflow")
+        warnings.formatwarning = _one_line
     try:
         from archflow.commands.app import app
 
@@ -40,6 +46,10 @@ def main() -> None:
     if code == INTERRUPTED:
         print(_interruption(), file=sys.stderr)
     sys.exit(code)
+
+
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    return f"archflow: warning: {' '.join(str(message).split())}\n"
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
+from archflow.support.settings import check_range, check_types
 
 
 @dataclass(frozen=True)
@@ -23,22 +24,16 @@ class EncoderSettings:
         layers: number of its layers.
 
     Raises:
-        ValueError: one of them is no whole number, or below 1.
+        ValueError: a value has not its field's type, or is out of its range.
     """
 
     hidden: int = 128
     layers: int = 3
 
     def __post_init__(self) -> None:
-        require_positive(self, "hidden", "layers")
-
-
-def require_positive(settings: Any, *names: str) -> None:
-    """Raise ValueError unless each of the named settings is a whole number from 1."""
-    for name in names:
-        value = getattr(settings, name)
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number ≥ 1, not {value!r}")
+        check_types(self)
+        check_range(self, "", 1, 65_536, "hidden")
+        check_range(self, "", 1, 1_000, "layers")
 
 
 class Encoder(nn.Module):

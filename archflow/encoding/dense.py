@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import EncoderSettings, require_positive
+from archflow.encoding.base import EncoderSettings
+from archflow.support.settings import check_range
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class DenseSettings(EncoderSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "nodes")
+        check_range(self, "", 1, 4_096, "nodes")
 
 
 class Dense(NamedTuple):

@@ -36,9 +36,10 @@ from torch.nn.functional import dropout, linear, normalize
 
 from archflow.archs.batch import ArchBatch
 from archflow.archs.ragged import Ragged
-from archflow.encoding.base import EncoderSettings, NodeEncoder, require_positive
+from archflow.encoding.base import EncoderSettings, NodeEncoder
 from archflow.encoding.kernels.attention import attention, related
 from archflow.encoding.kernels.flow import flow
+from archflow.support.settings import check_range
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class FlowerFormerSettings(EncoderSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "heads")
+        check_range(self, "", 1, self.hidden, "heads")
         if self.hidden % self.heads:
             raise ValueError(f"hidden must be a multiple of heads, but {self.hidden} is none of {self.heads}")
         if not 0 <= self.dropout < 1:

@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import NodeEncoder, require_positive
+from archflow.encoding.base import NodeEncoder
 from archflow.encoding.dense import DenseSettings, dense, require_room
+from archflow.support.settings import check_range
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class TransformerSettings(DenseSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "heads")
+        check_range(self, "", 1, self.hidden, "heads")
         if self.hidden % self.heads:
             raise ValueError(f"hidden must be a multiple of heads, but {self.hidden} is none of {self.heads}")
 

@@ -17,7 +17,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.archs.simplify import is_simple, simplified
+from archflow.archs.simplify import simplified
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encode
 from archflow.paths import path_features
@@ -40,10 +40,10 @@ round, the best cell of all was in the third round for six seeds of six; with 0,
 
 
 class BlocksHead(Head):
-    """What heads on the blocks "paths", "simplified paths", "proxies" and "embedding", as far as there are, share.
+    """What heads on the blocks "paths", "proxies" and "embedding" share.
 
-    "Simplified paths" are those of what an architecture computes, where its space has operations that do not compute;
-    there are "proxies" where there are columns, and an "embedding" where there is an encoder.
+    Paths are those of what an architecture computes, without operations that pass nothing on or change nothing. There
+    are "proxies" where there are columns, and an "embedding" where there is an encoder.
     """
 
     model: GaussianProcess | Ensemble | ExtraTrees
@@ -114,9 +114,7 @@ class BlocksHead(Head):
 
     def blocks(self, archs: ArchBatch, columns: Float[ndarray, "archs columns"]) -> Blocks:
         """All that is known of architectures."""
-        blocks = {"paths": path_features(archs).values}
-        if not is_simple(archs):
-            blocks["simplified paths"] = path_features(simplified(archs)).values
+        blocks = {"paths": path_features(simplified(archs)).values}
         if columns.shape[1]:
             blocks["proxies"] = columns
         if self.encoder is not None:

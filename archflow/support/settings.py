@@ -20,12 +20,12 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 12
 
 
-def check_types(settings: Any, owner: str) -> None:
+def check_types(settings: Any, owner: str = "") -> None:
     """Check the plain fields of a dataclass, from its ``__post_init__``; NumPy's numbers become Python's.
 
     Args:
         settings: fields of type int, float, bool and str are looked at, all others left alone.
-        owner: whose settings they are, for the message.
+        owner: whose settings they are, for the beginning of the message.
 
     Raises:
         ValueError: a value is not of its field's type, or is a number that no float can hold.
@@ -40,9 +40,9 @@ def check_types(settings: Any, owner: str) -> None:
                 value = float(value)
         accepted, description = _ACCEPTED.get(str(kind), (object, ""))
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind != "bool" and accepted is not object):
-            raise ValueError(f"{owner}: {field.name} must be {description}, not {short(value)}")
+            raise ValueError(f"{_before(owner)}{field.name} must be {description}, not {short(value)}")
         if kind in ("int", "float") and isinstance(value, int) and abs(value) >= 2**63:
-            raise ValueError(f"{owner}: {field.name} is too large, {short(value)}")
+            raise ValueError(f"{_before(owner)}{field.name} is too large, {short(value)}")
         object.__setattr__(settings, field.name, value)
 
 
@@ -50,7 +50,13 @@ def check_range(settings: Any, owner: str, least: int, most: int, *names: str) -
     """Raise ValueError unless each of the named fields is from ``least`` to ``most``."""
     for name in names:
         if not least <= getattr(settings, name) <= most:
-            raise ValueError(f"{owner}: {name} must be from {least} to {most:,}, not {short(getattr(settings, name))}")
+            raise ValueError(
+                f"{_before(owner)}{name} must be from {least} to {most:,}, not {short(getattr(settings, name))}"
+            )
+
+
+def _before(owner: str) -> str:
+    return f"{owner}: " if owner else ""
 
 
 def short(value: Any) -> str:

@@ -262,7 +262,10 @@ def test_any_choices_make_an_architecture_or_an_error_that_names_the_row(space, 
 
 @over(DECIDED)
 def test_every_option_is_chosen_somewhere(space):
-    choices = space.encode(space.sample(min(space.size, 3_000)))
+    archs = space.sample(min(space.size, 3_000))
+    if space in LISTED:
+        archs = ArchBatch.concatenate([space.enumerate()[[0]], archs])
+    choices = space.encode(archs)
     for column, decision in zip(choices.T, space.decisions, strict=True):
         assert len(set(decision.options)) == len(decision.options)
         chosen = np.unique(column).tolist()

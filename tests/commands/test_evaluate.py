@@ -19,7 +19,8 @@ def test_it_writes_every_run_and_prints_a_table(here, call):
         assert text in outcome.out
     found = read(Path("studies"))
     assert [line["pretext"] for line in found] == ["none", "none", "fgp", "fgp"]
-    assert [line for line in outcome.lines if not re.match(r"(pre-training|runs): [\d,]+/[\d,]+ ", line)] == []
+    phase = r"(pre-training|fine-tuning|runs): [\d,]+/[\d,]+ "
+    assert [line for line in outcome.lines if not re.match(phase, line)] == []
     assert outcome.lines[-1].startswith("runs: 4/4 ")
     again = call(*words("evaluate", "--splits 2 --json")).json
     assert again["lines"] == read(Path("studies")) == found
@@ -60,7 +61,7 @@ def test_several_columns_and_numbers_of_labels(mine, call):
     several += ["--pool", 30, "--method", "none", "--table", "lab/mine"]
     done = call(*PLAIN, *several).json
     assert done["table"] == "lab/mine"
-    assert [(line["column"], line["labels"], line["labelled"], line["tested"]) for line in done["lines"]] == [
+    assert [(line["column"], line["labels"], line["labelled"], line["test"]) for line in done["lines"]] == [
         *(("score", 6, 6, 20), ("score", 0.5, 15, 20)),
         *(("accuracy", 6, 6, 50), ("accuracy", 0.5, 15, 50)),
     ]

@@ -38,6 +38,7 @@ def test_help_lists_the_verbs(call):
     [
         ("proxies", PROXIES),
         ("pretrain", [*archflow.tasks(), *archflow.encoders()]),
+        ("finetune", archflow.heads()),
         ("evaluate", ["none", *archflow.tasks(), *archflow.encoders()]),
     ],
 )

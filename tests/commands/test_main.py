@@ -130,6 +130,14 @@ def test_an_error_of_our_own_is_not_hidden(here, monkeypatch):
     assert (here / "out.archflow").read_bytes() == PREVIOUS
 
 
+def test_a_warning_is_one_line(here):
+    write_table("one-more.jsonl", {"arch": SPACE.format(SPACE.sample(3)), "accuracy": [1, 2, 3]})
+    done = run(*words("finetune", "--input one-more.jsonl"))
+    assert done.code == 0, done.err
+    (warning,) = [line for line in done.lines if not line.startswith("fine-tuning: ")]
+    assert warning.startswith("archflow: warning: 3 labels say little")
+
+
 @pytest.fixture
 def full_file_system(tmp_path):
     """A small file system of its own, without room for another byte."""

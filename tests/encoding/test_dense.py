@@ -153,13 +153,13 @@ def test_too_many_nodes(name):
 @dense_encoders
 def test_room_for_32_nodes_unless_told_otherwise(name):
     assert encoder(name, VOCABULARY).settings.nodes == 32
-    with pytest.raises(ValueError, match="nodes must be a whole number ≥ 1, not 0"):
+    with pytest.raises(ValueError, match="nodes must be from 1 to 4,096, not 0"):
         encoder(name, VOCABULARY, nodes=0)
 
 
 @pytest.mark.parametrize(
     ("wrong", "reason"),
-    [({"heads": 0}, "heads must be a whole number ≥ 1, not 0"), ({"hidden": 10}, "10 is none of 4")],
+    [({"heads": 0}, "heads must be from 1 to 128, not 0"), ({"hidden": 10}, "10 is none of 4")],
     ids=str,
 )
 def test_heads_that_do_not_share_the_width(wrong, reason):

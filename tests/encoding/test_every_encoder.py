@@ -202,10 +202,11 @@ def test_the_default_settings(name):
     ("wrong", "reason"),
     [
         ({"unknown": 5}, "has no setting 'unknown'; its settings are hidden, layers"),
-        ({"hidden": 0}, "hidden must be a whole number ≥ 1, not 0"),
-        ({"layers": -2}, "layers must be a whole number ≥ 1, not -2"),
-        ({"layers": 1.5}, "layers must be a whole number ≥ 1, not 1.5"),
-        ({"hidden": "8"}, "hidden must be a whole number ≥ 1, not '8'"),
+        ({"hidden": 0}, "hidden must be from 1 to 65,536, not 0"),
+        ({"layers": -2}, "layers must be from 1 to 1,000, not -2"),
+        ({"hidden": 10**9}, "hidden must be from 1 to 65,536, not 1000000000"),
+        ({"layers": 1.5}, "layers must be a whole number, not 1.5"),
+        ({"hidden": "8"}, "hidden must be a whole number, not '8'"),
     ],
     ids=str,
 )

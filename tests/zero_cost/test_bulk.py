@@ -1,4 +1,3 @@
-import copy
 import functools
 import importlib
 import json
@@ -18,11 +17,15 @@ from hypothesis import strategies as st
 
 import archflow
 from archflow.archs.batch import ArchBatch
+from archflow.benchmarks.nasbench201 import network as nasbench201
 from archflow.benchmarks.nasbench201.space import NASBench201
-from archflow.benchmarks.networks import Family, family, nasbench201, network, register_networks
+from archflow.benchmarks.networks import NETWORKS, family, network
 from archflow.benchmarks.own_tables import read_table
-from archflow.benchmarks.table import Table, keep
-from archflow.studies.evaluate import proxy_column
+from archflow.benchmarks.record import NetworkFamily
+from archflow.benchmarks.registry import SPACES
+from archflow.benchmarks.table import Table
+from archflow.benchmarks.tables import keep
+from archflow.zero_cost.columns import proxy_values
 from archflow.zero_cost.images import minibatch
 from archflow.zero_cost.journal import Settings
 from archflow.zero_cost.measures import PROXIES, measure
@@ -274,13 +277,10 @@ def stand_for_themselves(archs):
 @pytest.fixture
 def register(monkeypatch):
     """Make known for one test a space called "mine" whose networks are built that way."""
-    for module, known in (("archflow.benchmarks.registry", "_SPACES"), ("archflow.benchmarks.networks", "_FAMILIES")):
-        found = importlib.import_module(module)
-        monkeypatch.setattr(found, known, copy.copy(getattr(found, known)))
 
     def register(build):
-        archflow.register_space("mine", Mine)
-        register_networks("mine", Family(build, stand_for_themselves, 4, 1, 10, 8))
+        monkeypatch.setitem(SPACES, "mine", Mine)
+        monkeypatch.setitem(NETWORKS, "mine", NetworkFamily(build, stand_for_themselves, 4, 1, 10, 8))
 
     return register
 
@@ -764,7 +764,7 @@ def darts_table(rows=(0, 1, 2, 3), **columns):
 
 
 def test_all_measured_proxies(kept):
-    found = proxy_column(darts_table(), "measured")
+    found = proxy_values(darts_table(), "measured")
     for column, name in enumerate(("params", "nwot", "jacov")):
         assert found[:3, column].tolist() == kept[name][[1, 2, 0]].tolist()
     assert np.isnan(found[3]).all()
@@ -775,9 +775,9 @@ def test_all_measured_proxies(kept):
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=1))
 def test_measured_proxies_stand_with_their_architectures(rows):
-    found = proxy_column(darts_table(rows), "measured/nwot")
+    found = proxy_values(darts_table(rows), "measured/nwot")
     assert found.shape == (len(rows), 1)
-    assert np.array_equal(found, proxy_column(darts_table(), "measured/nwot")[rows], equal_nan=True)
+    assert np.array_equal(found, proxy_values(darts_table(), "measured/nwot")[rows], equal_nan=True)
 
 
 def test_a_renumbered_architecture_is_found(cache):
@@ -785,16 +785,16 @@ def test_a_renumbered_architecture_is_found(cache):
     found = small("nasbench101", archs, width=8)
     keep(replace(found, name="nasbench101/proxies"))
     table = Table("mine", found.space, renumbered(archs)[[2, 0]], {})
-    assert np.array_equal(proxy_column(table, "measured"), np.stack([found["params"], found["nwot"]], axis=1)[[2, 0]])
+    assert np.array_equal(proxy_values(table, "measured"), np.stack([found["params"], found["nwot"]], axis=1)[[2, 0]])
 
 
 def test_measured_proxies_among_others(kept):
     table = darts_table(own=np.arange(4.0))
-    found = proxy_column(table, "own,measured/jacov,none,flops,measured/params")
+    found = proxy_values(table, "own,measured/jacov,none,flops,measured/params")
     expected = [
         table["own"],
         table.space.flops(DARTS),
-        *(proxy_column(table, f"measured/{n}") for n in ("jacov", "params")),
+        *(proxy_values(table, f"measured/{n}") for n in ("jacov", "params")),
     ]
     assert np.array_equal(found[:, [0, 2]], np.stack(expected[:2], axis=1))
     assert np.array_equal(found[:, [1, 3]], np.concatenate(expected[2:], axis=1), equal_nan=True)
@@ -804,7 +804,7 @@ def test_measured_proxies_among_others(kept):
 @pytest.mark.parametrize("name", ["measured/nope", "measured/", "measured/nwot/", "Measured", "nwot"])
 def test_an_unknown_measured_proxy(name):
     with pytest.raises(ValueError, match=f"unknown proxy '{name}'; known: closed-form, ") as caught:
-        proxy_column(darts_table(), f"flops,{name}")
+        proxy_values(darts_table(), f"flops,{name}")
     if "measured" in name:
         assert str(caught.value).endswith("measured, measured/params, measured/nwot, measured/jacov")
 
@@ -812,12 +812,12 @@ def test_an_unknown_measured_proxy(name):
 @pytest.mark.parametrize("names", ["measured", "measured/nwot", "flops,measured"])
 def test_a_space_without_measured_proxies(cache, names):
     with pytest.raises(ValueError, match=r"^there are no measured proxies of darts: make them with archflow proxies,"):
-        proxy_column(darts_table(), names)
+        proxy_values(darts_table(), names)
 
 
 def test_a_column_of_ones_own_is_no_measured_proxy(cache):
     table = darts_table(latency_measured=np.arange(4.0))
-    assert np.array_equal(proxy_column(table, "latency_measured"), np.arange(4.0)[:, None])
+    assert np.array_equal(proxy_values(table, "latency_measured"), np.arange(4.0)[:, None])
 
 
 # The table that archflow brings along
