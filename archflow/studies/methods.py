@@ -21,7 +21,7 @@ from archflow.ranking.metrics import scores_of
 from archflow.ranking.ranker import Ranker
 from archflow.ranking.registry import HEADS
 from archflow.studies.protocol import LabelledTable, Run, RunScores, Split
-from archflow.studies.rivals import READ_PROXIES, RIVALS, one_proxy
+from archflow.studies.rivals import RIVALS, one_proxy
 from archflow.support.digests import digest_sources
 from archflow.support.progress import Progress, silent
 
@@ -80,7 +80,7 @@ class Method(NamedTuple):
 
 METHODS: dict[str, Method] = {
     **{name: Method(name, "finetune") for name in PRETEXTS},
-    "gp": Method("none", "gp", has_encoder=False),
+    **{name: Method("none", name, has_encoder=False) for name, kind in HEADS.items() if not kind.needs_encoder},
     **{name: Method("none", name, has_encoder=False) for name in RIVALS},
 }
 """The methods that have a name of their own."""
@@ -98,6 +98,8 @@ def method(name: str) -> Method:
         return METHODS[name]
     if name in tasks():
         return Method(name, "finetune")
+    if name in HEADS and not HEADS[name].needs_encoder:
+        return Method("none", name, has_encoder=False)
     first, plus, head = name.partition("+")
     if name.startswith("proxy:") or (plus and head in HEADS and (first in PRETEXTS or first in tasks())):
         return Method(first, head) if plus else Method("none", name, has_encoder=False)
@@ -141,7 +143,7 @@ def head_proxies(head: str, space: Space, names: str) -> str:
     """
     if head.startswith("proxy:"):
         return head.removeprefix("proxy:")
-    if not (head in READ_PROXIES or (head in HEADS and HEADS[head].reads_columns)):
+    if not (head == "gp-proxies" or (head in HEADS and HEADS[head].reads_columns)):
         return "none"
     of_space = ("closed-form", "measured", "none", "parameters", "flops", *space.proxies)
     own = [name for name in names.split(",") if name not in of_space and not name.startswith("measured/")]
