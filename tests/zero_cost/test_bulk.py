@@ -1,24 +1,24 @@
 import functools
-import importlib
 import json
 import math
 import os
 import random
 import resource
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archflow
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench201 import network as nasbench201
 from archflow.benchmarks.nasbench201.space import NASBench201
+<<<<<<< HEAD
 from archflow.benchmarks.networks import NETWORKS, family, network
 from archflow.benchmarks.own_tables import read_table
 from archflow.benchmarks.record import NetworkFamily
@@ -26,12 +26,17 @@ from archflow.benchmarks.registry import SPACES
 from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import keep
 from archflow.zero_cost.columns import proxy_values
+=======
+from archflow.benchmarks.networks import family, network
+from archflow.benchmarks.own_tables import read_table
+from archflow.benchmarks.record import NetworkFamily
+from archflow.support.registry import register
+from archflow.zero_cost import bulk
+>>>>>>> benchb
 from archflow.zero_cost.images import minibatch
 from archflow.zero_cost.journal import Settings
 from archflow.zero_cost.measures import PROXIES, measure
 from tests import strategies
-
-bulk = importlib.import_module("archflow.zero_cost.bulk")  # as an attribute of archflow it is the function
 
 CELLS = NASBench201()
 SMALL = {"width": 4, "depth": 1, "size": 8, "batch_size": 8, "processes": 1, "device": "cpu"}
@@ -274,6 +279,7 @@ def stand_for_themselves(archs):
     return archs
 
 
+<<<<<<< HEAD
 @pytest.fixture
 def register(monkeypatch):
     """Make known for one test a space called "mine" whose networks are built that way."""
@@ -283,11 +289,18 @@ def register(monkeypatch):
         monkeypatch.setitem(NETWORKS, "mine", NetworkFamily(build, stand_for_themselves, 4, 1, 10, 8))
 
     return register
+=======
+def register_mine(build):
+    """Make known a space called "mine" whose networks are built that way."""
+    register("space", "mine", Mine)
+    register("networks", "mine", NetworkFamily(build, stand_for_themselves, 4, 1, 10, 8))
+>>>>>>> benchb
 
 
-def test_other_processes_know_what_was_registered_in_this_one(register):
+@pytest.mark.usefixtures("forgetful")
+def test_other_processes_know_what_was_registered_in_this_one():
     """This module, which they import, registers nothing by itself."""
-    register(build_mine)
+    register_mine(build_mine)
     its = {"batch_size": 8, "device": "cpu"}
     one, two = (archflow.proxies("mine", SEVERAL[:2], ("params", "nwot"), processes=n, **its) for n in (1, 2))
     assert equal(one.columns, two.columns)
@@ -296,8 +309,9 @@ def test_other_processes_know_what_was_registered_in_this_one(register):
     assert np.array_equal(two["params"], small("nasbench201", mutated)["params"])
 
 
-def test_networks_that_other_processes_cannot_be_told_of(register, tmp_path):
-    register(lambda *given: build_mine(*given))
+@pytest.mark.usefixtures("forgetful")
+def test_networks_that_cannot_be_sent_to_other_processes(tmp_path):
+    register_mine(lambda *given: build_mine(*given))
     (tmp_path / "out.csv.partial").write_bytes(PREVIOUS)
     for processes in (2, None):
         with pytest.raises(ValueError, match=r"other processes cannot run this \(.*lambda.*one process$"):
@@ -749,6 +763,7 @@ def test_any_byte_of_a_journal_that_turns(quick, tmp_path):
     turn()
 
 
+<<<<<<< HEAD
 # Measured proxies by name
 
 
@@ -820,6 +835,8 @@ def test_a_column_of_ones_own_is_no_measured_proxy(cache):
     assert np.array_equal(proxy_values(table, "latency_measured"), np.arange(4.0)[:, None])
 
 
+=======
+>>>>>>> benchb
 # The table that archflow brings along
 
 
