@@ -7,6 +7,7 @@ method learns from them as well.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from archflow.ranking.metrics import scores_of
 from archflow.ranking.ranker import Ranker
 from archflow.ranking.registry import HEADS
 from archflow.studies.protocol import LabelledTable, Run, RunScores, Split
-from archflow.studies.rivals import READ_PROXIES, RIVALS, one_proxy
+from archflow.studies.rivals import RIVALS, one_proxy
 from archflow.support.digests import digest_sources
 from archflow.support.progress import Progress, silent
 
@@ -80,7 +81,7 @@ class Method(NamedTuple):
 
 METHODS: dict[str, Method] = {
     **{name: Method(name, "finetune") for name in PRETEXTS},
-    "gp": Method("none", "gp", has_encoder=False),
+    **{name: Method("none", name, has_encoder=False) for name, kind in HEADS.items() if not kind.needs_encoder},
     **{name: Method("none", name, has_encoder=False) for name in RIVALS},
 }
 """The methods that have a name of their own."""
@@ -98,6 +99,8 @@ def method(name: str) -> Method:
         return METHODS[name]
     if name in tasks():
         return Method(name, "finetune")
+    if name in HEADS and not HEADS[name].needs_encoder:
+        return Method("none", name, has_encoder=False)
     first, plus, head = name.partition("+")
     if name.startswith("proxy:") or (plus and head in HEADS and (first in PRETEXTS or first in tasks())):
         return Method(first, head) if plus else Method("none", name, has_encoder=False)
@@ -141,7 +144,7 @@ def head_proxies(head: str, space: Space, names: str) -> str:
     """
     if head.startswith("proxy:"):
         return head.removeprefix("proxy:")
-    if not (head in READ_PROXIES or (head in HEADS and HEADS[head].reads_columns)):
+    if not (head == "gp-proxies" or (head in HEADS and HEADS[head].reads_columns)):
         return "none"
     of_space = ("closed-form", "measured", "none", "parameters", "flops", *space.proxies)
     own = [name for name in names.split(",") if name not in of_space and not name.startswith("measured/")]
@@ -189,14 +192,17 @@ def fitted(
     archs, accuracy = data.table.archs, data.accuracy
     head = HEADS[run.head](run.head_settings)
     # The columns are named by the run, so the ranker need not look for those of the space.
-    return Ranker(encoder, head, space=None, seed=run.seed, device=device).fit(
-        archs[part.labelled],
-        accuracy[part.labelled],
-        (archs[part.validation], accuracy[part.validation]),
-        progress,
-        proxies=data.head_columns(run.source.head_proxies, part.labelled),
-        validation_proxies=data.head_columns(run.source.head_proxies, part.validation),
-    )
+    ranker = Ranker(encoder, head, space=None, seed=run.seed, device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # how few labels there are is what is studied
+        return ranker.fit(
+            archs[part.labelled],
+            accuracy[part.labelled],
+            (archs[part.validation], accuracy[part.validation]),
+            progress,
+            proxies=data.head_columns(run.source.head_proxies, part.labelled),
+            validation_proxies=data.head_columns(run.source.head_proxies, part.validation),
+        )
 
 
 def best_epoch(taus: list[float]) -> tuple[float, int]:

@@ -1,7 +1,7 @@
 """Simple rankings that need no encoder: what an encoder, and its pre-training, must be better than.
 
-They have the labels of the labelled and of the validation architectures. Scores of the Gaussian processes are those of
-the head ``gp`` on fewer blocks of columns.
+They have the labels of the labelled and of the validation architectures. The Gaussian processes are that of the head
+``gp`` on one block of columns alone. Heads that need no encoder are rivals, too: ``gp`` and ``trees`` on their own.
 """
 
 from __future__ import annotations
@@ -66,28 +66,6 @@ def gaussian_process(*blocks: str) -> Rival:
         return np.concatenate([process.predict({n: of(rows) for n, of in columns.items()})[0] for rows in parts])
 
     return rank
-
-
-def trees(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
-    """Extremely randomised trees on path features and proxies.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.ensemble import ExtraTreesRegressor
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("the rival trees needs scikit-learn: pip install scikit-learn") from None
-    blocks = [BLOCKS[name](data, part, run) for name in ("paths", "proxies")]
-
-    def columns(rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows _"]:
-        return np.nan_to_num(np.concatenate([of(rows) for of in blocks], axis=1), nan=-1e30).clip(-1e30, 1e30)
-
-    labelled = _labelled(part)
-    ranks = np.unique(data.accuracy[labelled], return_inverse=True)[1]
-    model = ExtraTreesRegressor(500, random_state=run.seed).fit(columns(labelled), ranks)
-    predicted: ndarray = model.predict(columns(part.test))
-    return predicted
 
 
 def _paths(data: LabelledTable, part: Split, run: Run) -> Columns:
@@ -159,9 +137,5 @@ RIVALS: dict[str, Rival] = {
     "gp-paths": gaussian_process("paths"),
     "gp-onehot": gaussian_process("onehot"),
     "gp-wl": gaussian_process("wl"),
-    "trees": trees,
 }
 """The rivals by name; "proxy:NAME", :func:`one_proxy`, is each proxy by itself."""
-
-READ_PROXIES = ("gp-proxies", "trees")
-"""The rivals that read all proxies of a space."""

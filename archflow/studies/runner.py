@@ -200,7 +200,7 @@ class RunGroup:
     def _data(self, source: Source) -> LabelledTable:
         place = source.column, source.pool
         found = labelled_table(source.table, *place) if self.table is None else LabelledTable(self.table, *place)
-        if found.source(source.proxies) != source:
+        if found.source(source.proxies, source.head_proxies) != source:
             raise ValueError(f"the table {source.table} has changed since the runs were planned; begin again")
         return found
 
