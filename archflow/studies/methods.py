@@ -7,6 +7,7 @@ method learns from them as well.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -191,14 +192,17 @@ def fitted(
     archs, accuracy = data.table.archs, data.accuracy
     head = HEADS[run.head](run.head_settings)
     # The columns are named by the run, so the ranker need not look for those of the space.
-    return Ranker(encoder, head, space=None, seed=run.seed, device=device).fit(
-        archs[part.labelled],
-        accuracy[part.labelled],
-        (archs[part.validation], accuracy[part.validation]),
-        progress,
-        proxies=data.head_columns(run.source.head_proxies, part.labelled),
-        validation_proxies=data.head_columns(run.source.head_proxies, part.validation),
-    )
+    ranker = Ranker(encoder, head, space=None, seed=run.seed, device=device)
+    with warnings.catch_warnings():  # a study has few labels on purpose, and its table says how many
+        warnings.filterwarnings("ignore", message=".* labels say little")
+        return ranker.fit(
+            archs[part.labelled],
+            accuracy[part.labelled],
+            (archs[part.validation], accuracy[part.validation]),
+            progress,
+            proxies=data.head_columns(run.source.head_proxies, part.labelled),
+            validation_proxies=data.head_columns(run.source.head_proxies, part.validation),
+        )
 
 
 def best_epoch(taus: list[float]) -> tuple[float, int]:

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 import archflow
 from archflow.encoding.base import NodeEncoder
-from archflow.support.registry import register
 
 class Bag(NodeEncoder):
     name = "bag"
@@ -24,7 +23,7 @@ class Bag(NodeEncoder):
     def nodes(self, archs):
         return self.embed(torch.from_numpy(archs.operations).long())
 
-register("encoder", Bag.name, Bag)
+archflow.register("encoder", Bag.name, Bag)
 """
 """An encoder in no more than 20 lines: the mean of a learned vector for each operation."""
 
@@ -44,14 +43,13 @@ class Objective(nn.Module):
         return {"edges": self.weight * (self.head(self.encoder(batch))[:, 0] - edges).square().mean()}
 
 @dataclass(frozen=True)
-class CountEdges:
+class CountEdges(archflow.Task):
+    name = "count-edges"
     weight: float = 1.0
     def build(self, encoder, archs):
         return Objective(self, encoder, archs)
-    def describe(self):
-        return {"task": "count-edges", "weight": self.weight}
 
-archflow.register_task("count-edges", CountEdges)
+archflow.register("task", "count-edges", CountEdges)
 """
 """A pre-training task: how many edges an architecture has."""
 
