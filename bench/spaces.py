@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import archflow
-from archflow.benchmarks.table import nasbench101 as official
+from archflow.benchmarks.nasbench101 import tables as official
+from archflow.benchmarks.registry import published
 from bench.measure import timed
 
 TRAININGS = 60_000
@@ -21,8 +22,8 @@ TRAININGS = 60_000
 def whole_nasbench101() -> dict[str, float]:
     space = archflow.space("nasbench101")
     seconds = {"list all 423,624 NAS-Bench-101 cells": timed(space.enumerate)}
-    archs = space.enumerate()
-    draw = archflow.FlowDraw.sample(len(space.vocabulary), *space.flow_defaults)
+    archs, known = space.enumerate(), published(space.name)
+    draw = archflow.FlowDraw.sample(len(space.vocabulary), known.k, known.std)
     seconds["their flow surrogates, k = 4"] = timed(lambda: archflow.flow_surrogate(archs, draw))
     seconds["their parameters"] = timed(lambda: space.parameters(archs))
     return seconds
@@ -39,7 +40,8 @@ def a_million_darts() -> dict[str, float]:
     seconds = {"sample 1,000,000 DARTS genotypes": timed(lambda: space.sample(1_000_000))}
     archs = space.sample(1_000_000)
     seconds["their parameters and FLOPs"] = timed(lambda: (space.parameters(archs), space.flops(archs)))
-    draw = archflow.FlowDraw.sample(len(space.vocabulary), *space.flow_defaults)
+    known = published(space.name)
+    draw = archflow.FlowDraw.sample(len(space.vocabulary), known.k, known.std)
     seconds["their flow surrogates, k = 12"] = timed(lambda: archflow.flow_surrogate(archs, draw))
     return seconds
 

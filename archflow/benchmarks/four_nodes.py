@@ -80,7 +80,7 @@ def first_alike(cells: Int[ndarray, "cells 6"], wire: int | None) -> Int[ndarray
 
     Args:
         cells: operations of the edges in the order of ``CELL_EDGES``, 0 where there is none.
-        wire: the operation that hands on what it reads; None if there is no such.
+        wire: the operation whose output is its input; None if there is none.
     """
     forms = [_form(cell, alive, wire) for cell, alive in zip(cells.tolist(), live(cells).tolist(), strict=True)]
     first: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""A person's own tables: CSV, JSONL and Parquet files with a column of architectures in the space's native notation."""
+"""Tables of your own: CSV, JSONL and Parquet files with a column of architectures in the space's native notation."""
 
 from __future__ import annotations
 

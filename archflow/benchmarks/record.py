@@ -45,7 +45,7 @@ class TableSource:
     Attributes:
         space: the name of its space.
         read: ``read(path, progress)`` where there are ``files``, else ``read()``.
-        files: what the official files are called that a person downloads; "" where a package brings them.
+        files: what the official files are called, which must be downloaded; "" where a package brings the table.
         package: the PyPI distribution that brings the table, "archflow" for one of its own.
     """
 

@@ -1,7 +1,7 @@
 """Tables by name: those that packages bring, and those that were added.
 
 ``archflow.table(name)`` returns a table. Some come with PyPI packages. Others are made once from a benchmark's official
-files, or from a person's own, by :func:`add` or :func:`keep`: they are checked, converted and kept in the cache folder.
+files, or from your own, by :func:`add` and :func:`keep`: they are checked, converted and kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def table(name: str) -> Table:
 def tables(space: str = "") -> list[str]:
     """Names that :func:`table` knows, all or those of a space.
 
-    First those of packages, then official ones, then a person's own; official ones that are not yet added come last.
+    First those that come with packages, then what was added, official ones before your own, then what can be added.
     """
     added = dict(_added())
     packaged = {name: source.space for name, source in SOURCES.items() if not source.files}
@@ -81,7 +81,7 @@ def add(name: str, path: str | Path, progress: Progress = silent) -> Table:
     Args:
         name: of a table that is made from official files.
         path: the file, archive or folder that was downloaded.
-        progress: told how much is read.
+        progress: called with what is done, how much of it, and of how much.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -40,7 +40,7 @@ def _version(asked: bool) -> None:
 def before_the_verb(
     plugin: Annotated[
         list[Path] | None,
-        typer.Option(help="A Python file in which you register encoders, tasks, spaces or networks; may be repeated."),
+        typer.Option(help="A Python file in which you register encoders, tasks, spaces, …; may be repeated."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print archflow's version.")
@@ -49,6 +49,7 @@ def before_the_verb(
     """Rank a whole search space of neural architectures from a few dozen training runs."""
     del version  # printed by its callback
     if plugin:
+        import archflow.face  # noqa: F401 - the rooms, in whose registries the file registers
         from archflow.support.plugins import plug_in
 
         plug_in(plugin)

@@ -91,7 +91,7 @@ def evaluate(
         outcome = study.evaluate(
             data,
             label_column or (),
-            labels=labels or [0.01],
+            labels=[int(each) if each > 1 and each.is_integer() else each for each in labels or [0.01]],
             methods=methods,
             seeds=seeds,
             splits=splits,

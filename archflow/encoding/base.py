@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from archflow.archs.batch import ArchBatch
 from archflow.support.settings import check_range, check_types
 
+MOST_WEIGHTS = 1 << 28
+"""An encoder may have so many weights, 1 GiB; training takes four times that."""
+
 
 @dataclass(frozen=True)
 class EncoderSettings:
@@ -34,6 +37,15 @@ class EncoderSettings:
         check_types(self)
         check_range(self, "", 1, 65_536, "hidden")
         check_range(self, "", 1, 1_000, "layers")
+        # A transformer's layer has 12 hidden² weights; those of other encoders have fewer.
+        require_size(self, 12 * self.hidden**2 * self.layers, "hidden", "layers")
+
+
+def require_size(settings: Any, weights: int, *names: str) -> None:
+    """Raise ValueError if the named settings ask for more than ``MOST_WEIGHTS`` weights; ``weights`` is an estimate."""
+    if weights > MOST_WEIGHTS:
+        asked = " and ".join(f"{name} = {getattr(settings, name)}" for name in names)
+        raise ValueError(f"an encoder with {asked} would have more than {MOST_WEIGHTS:,} weights")
 
 
 class Encoder(nn.Module):

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.encoding.base import EncoderSettings
+from archflow.encoding.base import EncoderSettings, require_size
 from archflow.support.settings import check_range
 
 
@@ -31,6 +31,7 @@ class DenseSettings(EncoderSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "", 1, 4_096, "nodes")
+        require_size(self, self.hidden * self.nodes * (self.nodes + 2), "hidden", "nodes")
 
 
 class Dense(NamedTuple):

@@ -36,9 +36,6 @@ TASKS: Registry[type[Task]] = Registry(
 )
 
 
-task_kind = TASKS.find  # until archflow/studies is rewritten
-
-
 def tasks() -> list[str]:
     """Names of the pretext tasks, sorted."""
     return TASKS.names()

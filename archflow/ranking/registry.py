@@ -4,6 +4,7 @@ call ``archflow.register("head", name, kind)`` from your code.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from archflow.ranking.finetune import FinetuneHead
@@ -28,7 +29,8 @@ def make_head(name: str, **settings: Any) -> Head:
         ValueError: the name is unknown, a setting is, or a setting makes no sense.
     """
     kind = HEADS.find(name)
-    try:
-        return kind(kind.Settings(**settings))
-    except TypeError as error:
-        raise ValueError(f"head '{name}': {error}") from None
+    known = [field.name for field in fields(kind.Settings)]
+    unknown = [setting for setting in settings if setting not in known]
+    if unknown:
+        raise ValueError(f"head '{name}' has no setting '{unknown[0]}'; its settings are {', '.join(known)}")
+    return kind(kind.Settings(**settings))

@@ -13,9 +13,10 @@ from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.registry import spaces
 from archflow.benchmarks.space import Space
-from archflow.benchmarks.tables import table as make_table
+from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import tables
 from archflow.ranking.labels import numbers
+from archflow.zero_cost.columns import measured_proxies
 
 _EXTREME = 1e300
 """Stands for an infinite proxy of a space: the network whose synflow is log 0 is the worst, and is no riddle."""
@@ -60,7 +61,9 @@ def columns_of(archs: ArchBatch, space: Space | None, proxies: Any = None) -> Co
     names: list[str] = []
     columns: list[Float[ndarray, " archs"]] = []
     if space is not None:
-        known = {name: space.proxy(name, archs) for name in space.proxies} | _measured(space, archs)
+        known = {name: space.proxy(name, archs) for name in space.proxies}
+        if f"{space.name}/proxies" in tables(space.name):
+            known |= measured_proxies(Table("", space, archs, {}))
         names += known
         columns += [np.nan_to_num(column, nan=np.nan, posinf=_EXTREME, neginf=-_EXTREME) for column in known.values()]
     if proxies is not None:
@@ -71,16 +74,3 @@ def columns_of(archs: ArchBatch, space: Space | None, proxies: Any = None) -> Co
         names += [f"own {number}" for number in range(1, 1 + own.shape[1])]
         columns += list(own.T)
     return Columns(tuple(names), np.stack(columns, axis=1) if columns else np.empty((len(archs), 0)))
-
-
-def _measured(space: Space, archs: ArchBatch) -> dict[str, Float[ndarray, " archs"]]:
-    """Columns of the table "SPACE/proxies", under the names "measured/…", if there is one."""
-    name = f"{space.name}/proxies"
-    if name not in tables(space.name):
-        return {}
-    found = make_table(name)
-    rows = {key: row for row, key in enumerate(found.space.keys(found.archs).tolist())}
-    place = np.array([rows.get(key, -1) for key in space.keys(archs).tolist()])
-    return {
-        f"measured/{column}": np.where(place >= 0, values[place], np.nan) for column, values in found.columns.items()
-    }

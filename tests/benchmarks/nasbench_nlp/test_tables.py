@@ -128,19 +128,6 @@ def test_the_published_cells_are_read_row_for_row(tmp_path):
 # Wrong files
 
 
-def test_a_missing_file_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        nasbench_nlp.read(tmp_path / "logs.zip")
-
-
-@pytest.mark.parametrize("cut", [0, 10, 1_000, -1])
-def test_a_truncated_archive_is_refused(tmp_path, cut):
-    path = write_archive(tmp_path / "logs.zip", LOGS)
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"logs\.zip is truncated or no archive of logs \(BadZipFile"):
-        nasbench_nlp.read(path)
-
-
 def test_a_damaged_archive_is_refused(tmp_path):
     path = write_archive(tmp_path / "logs.zip", LOGS)
     content = bytearray(path.read_bytes())
