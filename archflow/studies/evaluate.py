@@ -121,7 +121,7 @@ def evaluate(
         grid = product(range(first_seed, first_seed + seeds), data, labels, range(splits))
         runs += [
             configured(
-                replace(first, seed=seed, labels=share, split=number),
+                replace(first, seed=seed, labels=float(share), split=number),
                 its.source(*names),
                 space,
                 encoder_settings=encoder_settings or {},

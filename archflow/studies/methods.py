@@ -193,8 +193,8 @@ def fitted(
     head = HEADS[run.head](run.head_settings)
     # The columns are named by the run, so the ranker need not look for those of the space.
     ranker = Ranker(encoder, head, space=None, seed=run.seed, device=device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # how few labels there are is what is studied
+    with warnings.catch_warnings():  # a study has few labels on purpose, and its table says how many
+        warnings.filterwarnings("ignore", message=".* labels say little")
         return ranker.fit(
             archs[part.labelled],
             accuracy[part.labelled],

@@ -162,4 +162,6 @@ def _varies(axis: str, found: Sequence[Row]) -> bool:
 
 
 def _label(axis: str, value: Any) -> str:
-    return f"{value:.0%}" if axis in ("labels", "share") and not isinstance(value, str) and value <= 1 else str(value)
+    if axis not in ("labels", "share") or isinstance(value, str):
+        return str(value)
+    return f"{value:.0%}" if value <= 1 else f"{value:g}"
