@@ -26,17 +26,17 @@ def test_each_term_falls(variant):
 @pytest.mark.parametrize(
     ("settings", "left"),
     [
-        ({}, {"reconstruction", "proxies"}),
-        ({"lambda1": 0}, {"proxies"}),
-        ({"lambda2": 0}, {"reconstruction"}),
-        ({"proxy": None}, {"reconstruction"}),
-        ({"lambda2": 0, "proxy": None}, {"reconstruction"}),
+        ({}, ["proxies", "reconstruction"]),
+        ({"lambda1": 0}, ["proxies"]),
+        ({"lambda2": 0}, ["reconstruction"]),
+        ({"proxy": None}, ["reconstruction"]),
+        ({"lambda2": 0, "proxy": None}, ["reconstruction"]),
     ],
     ids=str,
 )
 def test_either_part_may_be_off(settings, left):
     outcome = run(new(), FGP(**{"draw": DRAW, "proxy": PROXY, **settings}), epochs=1)
-    assert outcome.losses.keys() == left
+    assert outcome.losses.keys() == set(left)
     assert all(np.isfinite(losses[0]) for losses in outcome.losses.values())
 
 

@@ -301,7 +301,6 @@ def test_other_settings_or_data_are_other_runs_in_the_same_folder(tmp_path, whol
         ({"table": replace(TABLE, default="")}, "which of its columns is the accuracy"),
         ({"table": replace(TABLE, columns={"accuracy": np.ones(300)})}, "equal"),
     ],
-    ids=str,
 )
 def test_wrong_use(tmp_path, changes, reason):
     with pytest.raises(ValueError, match=reason):
