@@ -21,29 +21,32 @@ def test_live_operations_are_those_on_an_uncut_path(space):
         assert {edge for edge, is_live in zip(EDGES, alive, strict=True) if is_live} == live(cell)
 
 
+def transplanted(space, arch, other, edges, depth):
+    """The networks of two alike, in float64, the other's with the weights of the edges that ``edges`` gives for its."""
+    torch.manual_seed(1)
+    network, same = (family(space.name).build(one, 4, depth, 3).double() for one in (arch, other))
+    weights = network.state_dict()
+    for name in (loaded := same.state_dict()):
+        parts = name.split(".")
+        if "edges" in parts:
+            edge = (int(parts[3][0]), int(parts[3][1]))
+            if edge not in edges:
+                continue
+            parts[3] = "{}{}".format(*edges[edge])
+        loaded[name] = weights[".".join(parts)]
+    same.load_state_dict(loaded)
+    return network, same
+
+
 def assert_representatives_compute_the_same(space, sample, mapping, depth, size) -> None:
     """With the same weights, where ``mapping(cell, other)`` gives for each live edge of the other that of the cell."""
-    its, archs = family(space.name), space.sample(sample, seed=4)
-    pairs = [
-        (arch, other)
-        for arch, other in ((archs[[row]], its.representatives(archs[[row]])) for row in range(sample))
-        if arch != other
-    ][:60]
+    archs = space.sample(sample, seed=4)
+    stand_ins = family(space.name).representatives(archs)
+    pairs = [pair for pair in ((archs[[row]], stand_ins[[row]]) for row in range(sample)) if pair[0] != pair[1]][:60]
     assert len(pairs) == 60
     for arch, other in pairs:
-        torch.manual_seed(1)
-        network, same = (its.build(one, 4, depth, 3).double() for one in (arch, other))
         (cell,), (stand_in,) = space.encode(arch).tolist(), space.encode(other).tolist()
-        edges, weights = mapping(cell, stand_in), network.state_dict()
-        for name in (loaded := same.state_dict()):
-            parts = name.split(".")
-            if "edges" in parts:
-                edge = (int(parts[3][0]), int(parts[3][1]))
-                if edge not in edges:
-                    continue
-                parts[3] = "{}{}".format(*edges[edge])
-            loaded[name] = weights[".".join(parts)]
-        same.load_state_dict(loaded)
+        network, same = transplanted(space, arch, other, mapping(cell, stand_in), depth)
         images = torch.randn(2, 3, size, size).double()
         assert torch.allclose(network(images), same(images), rtol=1e-9, atol=1e-9)
         assert np.ptp(network(images).detach().numpy(), axis=0).any() == bool(live(cell))

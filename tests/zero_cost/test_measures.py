@@ -16,8 +16,9 @@ from archflow.benchmarks.networks import network
 from archflow.zero_cost.bulk import proxies
 from archflow.zero_cost.measures import PROXIES, SUPERVISED, epe_nas, jacov, measure, nwot
 from tests import shared_data
-from tests.benchmarks.nasbench201.test_network import cells, of, operations, transplanted
+from tests.benchmarks.nasbench201.test_network import mapping
 from tests.benchmarks.network_references import live, scattered
+from tests.benchmarks.test_four_nodes import transplanted
 from tests.zero_cost import references
 
 SPACE = NASBench201()
@@ -25,6 +26,15 @@ CELL = [3, 2, 1, 4, 3, 2]  # every operation but "none"
 DEAD_ENDS = [3, 2, 0, 1, 0, 0]  # two convolutions whose nodes nobody reads
 WHOLE = ("params", "flops")
 """Counted with what leads nowhere."""
+cells = st.tuples(*[st.integers(0, 4)] * 6)
+
+
+def of(*several):
+    return SPACE.decode(np.array(several))
+
+
+def operations(archs) -> list[list[int]]:
+    return SPACE.encode(archs).tolist()
 
 
 def small(cell, seed=0, **sizes: int) -> Network:
@@ -292,7 +302,7 @@ def test_what_leads_nowhere_has_no_gradient():
     differ = [pair for pair in pairs if pair[0] != pair[1]][:6]
     assert len(differ) == 6
     for one, other in differ:
-        network, same = transplanted(one, other, width=4, depth=1, classes=3)
+        network, same = transplanted(SPACE, of(one), of(other), mapping(one, other), depth=1)
         found, expected = (measure(each, *batch(), names) for each in (network, same))
         assert found == pytest.approx(expected, rel=1e-6, abs=1e-8), (one, other)
 
