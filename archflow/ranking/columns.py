@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.special import ndtri
-from scipy.stats import rankdata
 from torch import Tensor
 
 from archflow.ranking.labels import require_rankable
@@ -61,6 +60,8 @@ def checked_labels(blocks: Blocks, y: Float[ndarray, " n"]) -> Float[ndarray, " 
 
 def normal_scores(values: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
     """The normal quantile at the rank of each value, 0 in the middle; equal values share their mean rank."""
+    from scipy.stats import rankdata
+
     return ndtri((rankdata(values) - 0.5) / len(values))
 
 

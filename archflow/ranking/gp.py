@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.optimize import minimize
 from torch import Tensor
 
 from archflow.ranking.columns import Blocks, Columns, checked_labels, count, normal_scores, to_labels
@@ -125,6 +124,7 @@ def log_prior(theta: Hyperparameters, settings: GPSettings) -> Float[Tensor, ""]
 
 def fitted(r: Float[Tensor, "blocks n n"], y: Float[Tensor, " n"], settings: GPSettings) -> Hyperparameters:
     """The hyperparameters that maximise log p(y) plus their log prior, from the medians of the priors."""
+    from scipy.optimize import minimize
 
     def loss(logarithms: ndarray) -> tuple[float, ndarray]:
         theta = torch.from_numpy(logarithms).requires_grad_()
