@@ -18,14 +18,16 @@ from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.space import Space
 from archflow.encoding.base import Encoder
 from archflow.encoding.files import describe, from_description
-from archflow.ranking.head import Head, named, part
-from archflow.ranking.labels import contents
+from archflow.ranking.head import Candidates, Head, named, part
+from archflow.ranking.labels import contents, numbers
 from archflow.ranking.registry import make_head
 from archflow.ranking.sources import Columns, columns_of
 from archflow.support.files import load_tensors, save_tensors
 
 _VERSION = 2
 """Of the file; a file of another version is refused."""
+_CANDIDATES = 5_000
+"""So many candidates at most are handed to a head before it is fitted."""
 
 
 class Labelled(NamedTuple):
@@ -140,6 +142,24 @@ def read_columns(head: Head, archs: ArchBatch, space: Space | None, proxies: Any
     if proxies is not None:
         raise ValueError(f"the head '{head.name}' reads no proxies; the head 'gp' does")
     return Columns((), np.empty((len(archs), 0)))
+
+
+def read_candidates(
+    head: Head, archs: ArchBatch, space: Space | None, proxies: Any, fitted: tuple[str, ...]
+) -> Candidates:
+    """Some of the candidates, evenly spread, with columns that are called as those of the labelled architectures.
+
+    Raises:
+        ValueError: as :func:`read_columns`; or the columns are other ones, or not as many as candidates.
+    """
+    if proxies is not None:
+        proxies = numbers(proxies, "candidates' proxies")
+        if len(proxies) != len(archs):
+            raise ValueError(f"there are {len(archs):,} candidates, but their proxies have shape {proxies.shape}")
+    rows = np.unique(np.linspace(0, len(archs) - 1, min(len(archs), _CANDIDATES)).astype(np.int64))
+    columns = read_columns(head, archs[rows], space, None if proxies is None else proxies[rows])
+    require_columns(columns, fitted)
+    return Candidates(archs[rows], columns.values)
 
 
 def require_columns(found: Columns, fitted: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ and GPyTorch would add a dependency to hide them.
     mean     k(x, X) C⁻¹ y
     std²     Σ_b v_b − ‖L⁻¹ k(X, x)‖², of the label that further training would tend to, without the noise of one
     log p(y) −½ yᵀ C⁻¹ y − Σ log L_ii − n/2 log 2π
+    left out y_i − (C⁻¹ y)_i / (C⁻¹)_ii, the mean at i of the process without label i
 
 v, l and the noise maximise log p(y) plus weak log-normal priors: without them a block that says nothing could take any
 length, and so few labels could be explained without noise.
@@ -215,6 +216,10 @@ class GaussianProcess:
         whitened = torch.linalg.solve_triangular(self._L, k, upper=False)
         rest = covariance(distances(x, x), self.theta, self.settings.kernel) - whitened.T @ whitened
         return (self._weights @ k).numpy(), rest.numpy()
+
+    def left_out(self) -> Float[ndarray, " n"]:
+        """The mean at each label of the process without it, all else as fitted, as a normal score."""
+        return (self._y - self._weights / torch.cholesky_inverse(self._L).diagonal()).numpy()
 
     def to_labels(self, scores: Float[ndarray, "*any"]) -> Float[ndarray, "*any"]:
         """Normal scores, such as mean ± 1.28 std, on the scale of the labels."""

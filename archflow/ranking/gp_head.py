@@ -1,7 +1,8 @@
 """Heads on blocks of columns: the encoding, the path features, and the proxies.
 
-``gp`` is a Gaussian process with a kernel for each block, averaged with extremely randomised trees. It fits to all
-labels within a second or so, says how sure it is, and needs no encoder. ``trees`` are the trees alone.
+``gp`` is a Gaussian process with a kernel for each block, averaged with extremely randomised trees by weights that the
+labels decide. It fits to all labels within a second or so, says how sure it is, and needs no encoder. ``trees`` are the
+trees alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.archs.simplify import simplified
+from archflow.archs.simplify import is_simple, simplified
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encode
 from archflow.paths import path_features
@@ -40,10 +41,11 @@ round, the best cell of all was in the third round for six seeds of six; with 0,
 
 
 class BlocksHead(Head):
-    """What heads on the blocks "paths", "proxies" and "embedding" share.
+    """What heads on the blocks "paths", "simplified paths", "proxies" and "embedding" share.
 
-    Paths are those of what an architecture computes, without operations that pass nothing on or change nothing. There
-    are "proxies" where there are columns, and an "embedding" where there is an encoder.
+    Simplified paths are those of what an architecture computes, without operations that pass nothing on or change
+    nothing, where the vocabulary has such. There are "proxies" where there are columns, and an "embedding" where there
+    is an encoder.
     """
 
     model: GaussianProcess | Ensemble | ExtraTrees
@@ -68,13 +70,17 @@ class BlocksHead(Head):
         device: str = "auto",
         progress: Progress = silent,
     ) -> None:
-        """Fit the model, see :meth:`Head.fit`.
+        """Fit the model, see :meth:`Head.fit`; columns are scaled among the labelled architectures and candidates.
 
         Raises:
             ValueError: no column of any block varies, or the architectures have another vocabulary.
         """
         self.encoder = None if encoder is None else copy.deepcopy(encoder).to(resolve_device(device)).eval()
-        self.model = self.new(seed).fit(self.blocks(archs, columns), labels)
+        known = reference = self.blocks(archs, columns)
+        if self.candidates is not None:
+            others = self.blocks(*self.candidates)
+            reference = {name: np.concatenate([known[name], others[name]]) for name in known}
+        self.model = self.new(seed).fit(known, labels, reference)
 
     def predict(
         self, archs: ArchBatch, columns: Float[ndarray, "archs columns"]
@@ -114,7 +120,9 @@ class BlocksHead(Head):
 
     def blocks(self, archs: ArchBatch, columns: Float[ndarray, "archs columns"]) -> Blocks:
         """All that is known of architectures."""
-        blocks = {"paths": path_features(simplified(archs)).values}
+        blocks = {"paths": path_features(archs).values}
+        if not is_simple(archs):
+            blocks["simplified paths"] = path_features(simplified(archs)).values
         if columns.shape[1]:
             blocks["proxies"] = columns
         if self.encoder is not None:

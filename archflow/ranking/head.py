@@ -33,6 +33,18 @@ class Examples(NamedTuple):
     labels: Float[ndarray, " archs"]
 
 
+class Candidates(NamedTuple):
+    """Some of the architectures that are to be ranked, without labels.
+
+    Attributes:
+        archs: the architectures.
+        columns: numbers known of each, the same as of the labelled ones.
+    """
+
+    archs: ArchBatch
+    columns: Float[ndarray, "archs columns"]
+
+
 class Head:
     """The parent of every head. A ranker fits a copy of the head that it was given, so :meth:`fit` is called once.
 
@@ -43,6 +55,8 @@ class Head:
         needs_validation: whether it has a use for validation labels apart from the others. Otherwise a ranker lets it
             fit to all labels.
         reads_columns: whether it reads columns; a ranker does not fetch them for nothing.
+        candidates: some of those that are to be ranked, if a ranker knows any before :meth:`fit`. A head may scale
+            columns among them.
         losses: the loss of each epoch, where it learns in epochs.
         validation_taus: Kendall's τ on the validation architectures after each epoch, likewise.
     """
@@ -55,6 +69,7 @@ class Head:
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = self.Settings() if settings is None else settings
+        self.candidates: Candidates | None = None
         self.losses: list[float] = []
         self.validation_taus: list[float] = []
 

@@ -53,6 +53,9 @@ class ExtraTrees:
     columns: Columns
     labels: Float[ndarray, " n"]
     forest: dict[str, ndarray]
+    out_of_bag: Float[ndarray, " n"]
+    """After fitting, not kept in a file: for each label the mean of the trees that did not see it, as a normal score;
+    NaN where all did."""
 
     def __init__(self, settings: TreesSettings | None = None, seed: int = 0) -> None:
         self.settings, self.seed = settings or TreesSettings(), seed
@@ -68,8 +71,9 @@ class ExtraTrees:
         rng = np.random.default_rng(self.seed)
         X = np.concatenate(self.columns(blocks), axis=1)
         drawn = max(1, round(self.settings.columns * X.shape[1]))
-        grown = _grown(X, normal_scores(labels), self.settings.trees, drawn, self.settings.leaf, rng)
+        *grown, seen = _grown(X, normal_scores(labels), self.settings.trees, drawn, self.settings.leaf, rng)
         self.forest = dict(zip(_FOREST, grown, strict=True))
+        self.out_of_bag = _unseen(X, seen, *grown)
         return self
 
     def predict(
@@ -114,19 +118,21 @@ class ExtraTrees:
 @njit(cache=True)
 def _grown(
     X: ndarray, y: ndarray, trees: int, drawn: int, leaf: int, rng: np.random.Generator
-) -> tuple[ndarray, ndarray, ndarray, ndarray, ndarray]:
+) -> tuple[ndarray, ndarray, ndarray, ndarray, ndarray, ndarray]:
     """A forest as arrays over the nodes of all trees: column, cut, left child (the right one is next), value; roots.
 
-    Leaves have no child, −1.
+    Leaves have no child, −1. Then, for each tree and label, whether the tree saw the label.
     """
     labels, width = X.shape
     most = trees * 2 * labels
     column, child = np.zeros(most, np.int64), np.full(most, -1, np.int64)
     cut, value, roots = np.zeros(most), np.zeros(most), np.zeros(trees, np.int64)
     order, rows, stack = np.arange(width), np.empty(labels, np.int64), np.empty((2 * labels, 3), np.int64)
-    nodes = 0
+    seen, nodes = np.zeros((trees, labels), np.bool_), 0
     for tree in range(trees):
         rows[:] = rng.integers(0, labels, labels)
+        for row in rows:
+            seen[tree, row] = True
         roots[tree], waiting = nodes, 1
         stack[0] = nodes, 0, labels
         nodes += 1
@@ -167,7 +173,23 @@ def _grown(
             stack[waiting] = nodes, start, middle
             stack[waiting + 1] = nodes + 1, middle, stop
             nodes, waiting = nodes + 2, waiting + 2
-    return column[:nodes].copy(), cut[:nodes].copy(), child[:nodes].copy(), value[:nodes].copy(), roots
+    return column[:nodes].copy(), cut[:nodes].copy(), child[:nodes].copy(), value[:nodes].copy(), roots, seen
+
+
+@njit(cache=True)
+def _unseen(
+    X: ndarray, seen: ndarray, column: ndarray, cut: ndarray, child: ndarray, value: ndarray, roots: ndarray
+) -> ndarray:
+    """The mean over the trees that did not see a row of what they say of it; NaN where there is none."""
+    total, trees = np.zeros(len(X)), np.zeros(len(X))
+    for tree, root in enumerate(roots):
+        for row in np.flatnonzero(~seen[tree]):
+            node = root
+            while child[node] >= 0:
+                node = child[node] + (X[row, column[node]] > cut[node])
+            total[row] += value[node]
+            trees[row] += 1
+    return np.where(trees > 0, total / np.maximum(trees, 1), np.nan)
 
 
 @njit(cache=True)

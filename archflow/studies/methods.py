@@ -202,6 +202,8 @@ def fitted(
             progress,
             proxies=data.head_columns(run.source.head_proxies, part.labelled),
             validation_proxies=data.head_columns(run.source.head_proxies, part.validation),
+            candidates=archs,
+            candidate_proxies=data.head_columns(run.source.head_proxies, np.arange(len(archs))),
         )
 
 

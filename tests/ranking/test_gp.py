@@ -76,6 +76,20 @@ def test_equal_to_the_closed_form(fixed, kernel):
     assert likelihood.item() == pytest.approx(multivariate_normal(np.zeros(40), C).logpdf(y), abs=1e-8)
 
 
+def test_left_out_is_the_mean_of_the_process_without_a_label(fixed):
+    blocks, labels = blocks_and_labels(20)
+    process = GaussianProcess().fit(blocks, labels)
+    X, y = process.X, normal_scores(labels)
+    for i, mean in enumerate(process.left_out()):
+        others = np.arange(len(y)) != i
+        x, z = [each[others] for each in X], [each[[i]] for each in X]
+        C = gp.covariance(gp.distances(x, x), process.theta, "matern52").numpy() + process.theta.noise.item() * np.eye(
+            19
+        )
+        k = gp.covariance(gp.distances(z, x), process.theta, "matern52").numpy()[0]
+        assert mean == pytest.approx(k @ np.linalg.solve(C, y[others]))
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_gradient_is_that_of_the_likelihood(kernel):
     blocks, labels = blocks_and_labels(12)

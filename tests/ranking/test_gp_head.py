@@ -43,6 +43,32 @@ def test_cells_of_a_benchmark_bring_their_proxies(fitted):
     assert taus[0] > taus[1]
 
 
+def test_columns_are_scaled_among_candidates(monkeypatch):
+    """A column that is constant among the labelled tells nothing apart; among candidates too, it varies."""
+    few, column = LABELLED[:30], np.arange(len(TABLE)) % 7 == 0
+    few, column = few[~column[few]], column.astype(float)
+
+    def fit(head, **candidates):
+        ranker = Ranker(None, head, space=None, seed=0)
+        return ranker.fit(TABLE.archs[few], ACCURACY[few], proxies=column[few], **candidates)
+
+    kept = {"candidates": TABLE.archs, "candidate_proxies": column}
+    alone, among = fit("gp"), fit("gp", **kept)
+    assert "proxies" not in alone._fitted.head.model.gp.columns.scalings
+    scaling = among._fitted.head.model.gp.columns.scalings["proxies"]
+    np.testing.assert_array_equal(np.unique(scaling.values), [0, 1])
+    assert among._fitted.head.candidates is None
+    monkeypatch.setattr("archflow.ranking.fitted._CANDIDATES", len(TABLE) * 2)
+    everything = fit("gp", **kept).predict(TABLE.archs[:500], proxies=column[:500])
+    assert kendall_tau(everything, among.predict(TABLE.archs[:500], proxies=column[:500])) > 0.9
+    with pytest.raises(ValueError, match="15,625 candidates, but their proxies have shape"):
+        fit("gp", candidates=TABLE.archs, candidate_proxies=column[1:])
+    with pytest.raises(ValueError, match="have the proxies none"):
+        fit("gp", candidates=TABLE.archs)
+    with pytest.raises(ValueError, match="vocabulary"):
+        fit("gp", candidates=DAGS)
+
+
 def test_which_space_architectures_are_from():
     assert space_of(CELLS, "auto").name == "nasbench201"
     assert space_of(CELLS, "darts").name == "darts"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from archflow.ranking.columns import normal_scores
-from archflow.ranking.ensemble import Ensemble, EnsembleSettings
+from archflow.ranking.ensemble import Ensemble, EnsembleSettings, weight
 from archflow.ranking.gp import GaussianProcess
 from archflow.ranking.trees import ExtraTrees, TreesSettings
 from tests.ranking.test_gp import blocks_and_labels, part
@@ -65,13 +65,54 @@ def test_a_seed_is_a_forest():
     assert not np.array_equal(first, other)
 
 
-def test_an_ensemble_is_the_mean_of_its_members():
+def test_out_of_bag_is_what_the_trees_say_that_did_not_see_a_label():
+    """With leaves of one label a tree knows whatever it saw, where all labels and rows differ."""
+    blocks, labels = blocks_and_labels()
+    head = ExtraTrees(TreesSettings(trees=3)).fit(blocks, labels)
+    said = np.array([plain_prediction(head.forest, row) for row in np.concatenate(head.columns(blocks), axis=1)])
+    unseen = ~np.isclose(said, normal_scores(labels)[:, None])
+    expected = [row[where].mean() if where.any() else np.nan for row, where in zip(said, unseen, strict=True)]
+    np.testing.assert_allclose(head.out_of_bag, expected)
+    assert np.isnan(head.out_of_bag).any()
+    assert 0.3 < unseen.mean() < 0.45
+
+
+def test_an_ensemble_is_the_weighted_mean_of_its_members():
     blocks, labels = blocks_and_labels()
     known = part(blocks, slice(40))
-    mean, std = Ensemble().fit(known, labels[:40], blocks).predict(blocks, with_noise=True)
+    ensemble = Ensemble().fit(known, labels[:40], blocks)
+    mean, std = ensemble.predict(blocks, with_noise=True)
     process, its_std = GaussianProcess().fit(known, labels[:40], blocks).predict(blocks, with_noise=True)
-    np.testing.assert_allclose(mean, (process + ExtraTrees().fit(known, labels[:40], blocks).predict(blocks)[0]) / 2)
+    trees, w = ExtraTrees().fit(known, labels[:40], blocks).predict(blocks)[0], ensemble.weight
+    np.testing.assert_allclose(mean, w * process + (1 - w) * trees)
     np.testing.assert_array_equal(std, its_std)
+
+
+def test_weights_follow_from_the_labels():
+    """Smooth labels make the process the better one, steps the trees."""
+    x = np.random.default_rng(0).normal(size=(150, 4))
+    smooth = Ensemble().fit({"x": x}, x @ [1, 2, 3, 4]).weight
+    steps = Ensemble().fit({"x": x}, np.sign(x[:, 1]) + 0.01 * np.arange(150) / 150).weight
+    assert steps < 0.4 < 0.8 < smooth
+
+
+def test_a_weight_minimises_the_squared_error():
+    rng = np.random.default_rng(0)
+    y, g, t = rng.normal(size=(3, 50))
+    g, t = y + 0.5 * g, y + t
+    t[3] = np.nan
+    grid = np.linspace(0, 1, 1001)
+    best = grid[np.argmin([np.nansum((y - w * g - (1 - w) * t) ** 2) for w in grid])]
+    assert weight(y, g, t) == pytest.approx(best, abs=1e-3)
+    assert weight(y, g, t, 0.2, 49.0) == pytest.approx((weight(y, g, t) + 0.2) / 2)
+    assert weight(y, g, t, 0.2, np.inf) == pytest.approx(0.2)
+    assert (weight(y, y, g), weight(y, g, y), weight(y, g, g, 0.7)) == pytest.approx((1, 0, 0.7))
+
+
+@pytest.mark.parametrize("wrong", [{"prior_weight": 1.1}, {"prior_weight": -0.1}, {"prior_labels": -1.0}])
+def test_weights_that_are_none(wrong):
+    with pytest.raises(ValueError, match="an ensemble needs"):
+        EnsembleSettings(**wrong)
 
 
 @pytest.mark.parametrize(("kind", "settings"), HEADS)
@@ -80,10 +121,9 @@ def test_a_saved_state_predicts_the_same(kind, settings, monkeypatch):
     head = kind(settings).fit(blocks, labels)
     found = head.predict(blocks)
     np.testing.assert_array_equal(kind.from_state(head.state(), settings).predict(blocks), found)
-    state = head.state()
-    del state["roots"]
-    with pytest.raises(ValueError, match="lacks 'roots'"):
-        kind.from_state(state, settings)
+    for lost in {"roots", "weight"} & set(head.state()):
+        with pytest.raises(ValueError, match=f"lacks '{lost}'"):
+            kind.from_state({name: each for name, each in head.state().items() if name != lost}, settings)
     monkeypatch.setattr("archflow.ranking.columns._AT_ONCE", 7)
     np.testing.assert_allclose(head.predict(blocks), found, rtol=1e-9)
 

@@ -87,16 +87,23 @@ class Signal(NamedTuple):
 
 PROXIES = ("rectifiers", "l2_norm", "synflow", *Signal._fields)
 """What :func:`proxy` knows."""
+_IN_CACHE = 4096
+"""So many cells are followed together: what is known of the vertices of all cells of the space fills no cache."""
 
 
 def proxy(
     name: str, adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
 ) -> Float[ndarray, " cells"]:
     """One of ``PROXIES`` for each cell; of ``Signal`` those of its name."""
-    if name in Signal._fields:
-        return np.asarray(getattr(propagate(adjacency, operations), name))
-    of_cells = {"rectifiers": rectifiers, "l2_norm": l2_norm, "synflow": synflow}[name]
-    return of_cells(adjacency, operations)
+    values = np.empty(len(adjacency))
+    for start in range(0, len(values), _IN_CACHE):
+        cells = adjacency[start : start + _IN_CACHE], operations[start : start + _IN_CACHE]
+        if name in Signal._fields:
+            values[start : start + _IN_CACHE] = getattr(propagate(*cells), name)
+        else:
+            of_cells = {"rectifiers": rectifiers, "l2_norm": l2_norm, "synflow": synflow}[name]
+            values[start : start + _IN_CACHE] = of_cells(*cells)
+    return values
 
 
 def rectifiers(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Float[ndarray, " cells"]:
