@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +15,15 @@ from numpy import ndarray
 from archflow.benchmarks.space import Space
 from archflow.benchmarks.table import Table
 from archflow.support.files import write_atomically
+from archflow.support.reading import Budget, TooMuchError, open_regular, read_json, read_regular, reason
 
 _FORMATS = (".csv", ".jsonl", ".parquet")
+MOST_ROWS = 2_000_000
+"""Four times NAS-Bench-101's 423,624 cells, the largest table that there is."""
+MOST_CELLS = 80_000_000
+"""Four times that table with each run of each measure and budget, 49 columns."""
+BUDGET = Budget(2_000_000_000)
+"""That table with 20 digits a number has 0.5 GB."""
 
 
 def read_table(path: str | Path, space: Space, arch_column: str = "arch") -> Table:
@@ -31,9 +37,9 @@ def read_table(path: str | Path, space: Space, arch_column: str = "arch") -> Tab
             architecture; the message gives its line in the file (in Parquet, its row, counted from 1).
     """
     path = Path(path)
-    lines, columns = _read(path)
+    lines, columns = _read(path, arch_column)
     if arch_column not in columns:
-        raise ValueError(f"{path} has no column '{arch_column}'; it has: {', '.join(columns) or 'none'}")
+        raise ValueError(f"{path} has no column '{arch_column}'; it has: {', '.join(columns)[:300] or 'none'}")
     if not lines:
         raise ValueError(f"{path} has no rows")
     strings = columns[arch_column]
@@ -45,8 +51,8 @@ def read_table(path: str | Path, space: Space, arch_column: str = "arch") -> Tab
     try:
         archs = space.parse(strings, 0)
     except ValueError as error:  # it names the row, counted from 0; which line that is, is known here alone
-        reason = re.sub(r"^line (\d+)", lambda row: f"line {lines[int(row[1])]}", str(error))
-        raise ValueError(f"{path}, {reason}") from None
+        told = re.sub(r"^line (\d+)", lambda row: f"line {lines[int(row[1])]}", str(error))
+        raise ValueError(f"{path}, {told}") from None
     return Table(str(path), space, archs, numbers, left_out=tuple(name for name in columns if name not in numbers))
 
 
@@ -79,7 +85,7 @@ def require_format(path: str | Path) -> None:
         raise ValueError(f"{path}: the name must end in {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}")
 
 
-def _read(path: Path) -> tuple[Sequence[int], dict[str, list[Any]]]:
+def _read(path: Path, arch_column: str) -> tuple[Sequence[int], dict[str, list[Any]]]:
     """The number of each row's line, and the columns; a CSV's numbers are still strings."""
     import polars as pl
 
@@ -88,25 +94,57 @@ def _read(path: Path) -> tuple[Sequence[int], dict[str, list[Any]]]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         if path.suffix == ".parquet":
-            frame = pl.read_parquet(path)
-            return range(1, len(frame) + 1), {column.name: column.to_list() for column in frame}
-        text = path.read_text("utf-8-sig")
+            return _read_parquet(path, arch_column)
+        text = read_regular(path, BUDGET.file).decode("utf-8-sig")
         if "\0" in text:
             raise ValueError("it is not text")
         return _read_csv(text) if path.suffix == ".csv" else _read_jsonl(text)
-    except (ValueError, csv.Error, pl.exceptions.PolarsError, OSError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from None
+    except (ValueError, csv.Error, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        told = reason(Exception((str(error).splitlines() or ["it is damaged"])[0])).removeprefix("Exception: ")
+        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {told}") from None
+
+
+def _read_parquet(path: Path, arch_column: str) -> tuple[Sequence[int], dict[str, list[Any]]]:
+    """Only what may be architectures or numbers is taken into memory; other columns hold None alone."""
+    import polars as pl
+
+    open_regular(path, BUDGET.file).close()
+    lazy = pl.scan_parquet(path, glob=False)
+    schema, rows = lazy.collect_schema(), int(lazy.select(pl.len()).collect().item())
+    _require_extent(rows, len(schema))
+    texts = [name for name, kind in schema.items() if kind in (pl.String, pl.Categorical, pl.Enum)]
+    if arch_column in schema and arch_column not in texts:
+        return range(1, rows + 1), {name: [None] * rows if name == arch_column else [] for name in schema}
+    lengths = lazy.select(pl.col(name).cast(pl.String).str.len_bytes().cast(pl.UInt64).sum() for name in texts)
+    _require_bytes(sum(lengths.collect().row(0)) if texts else 0)
+    plain = [name for name, kind in schema.items() if not kind.is_nested() and kind not in (pl.Binary, pl.Object)]
+    frame = lazy.select(plain).collect()
+    return range(1, rows + 1), {name: frame[name].to_list() if name in plain else ["no number"] for name in schema}
+
+
+def _require_extent(rows: int, columns: int) -> None:
+    """Refuse a table that is larger than any there is, before it is held in memory."""
+    if rows > MOST_ROWS:
+        raise TooMuchError(f"it has {rows:,} rows, and no table may have more than {MOST_ROWS:,}")
+    if rows * columns > MOST_CELLS:
+        raise TooMuchError(f"it has {rows:,} rows of {columns:,} columns, more than {MOST_CELLS:,} fields")
+
+
+def _require_bytes(found: int) -> None:
+    if found > BUDGET.file:
+        raise TooMuchError(f"its texts have {found:,} bytes, and no table may have more than {BUDGET.file:,}")
 
 
 def _read_csv(text: str) -> tuple[Sequence[int], dict[str, list[Any]]]:
     reader = csv.reader(io.StringIO(text), strict=True)
     names = next(reader, [])
     if len(set(names)) < len(names):
-        raise ValueError(f"two columns have the same name, among: {', '.join(names)}")
+        raise ValueError(f"two columns have the same name, among: {', '.join(names)[:300]}")
     rows: dict[int, list[str]] = {}
     for row in reader:
         if row:
             rows[reader.line_num] = row
+            _require_extent(len(rows), len(names))
         if len(row) not in (0, len(names)):
             raise ValueError(f"line {reader.line_num} has {len(row)} fields, not {len(names)}")
     return list(rows), {name: [row[number] or None for row in rows.values()] for number, name in enumerate(names)}
@@ -114,15 +152,17 @@ def _read_csv(text: str) -> tuple[Sequence[int], dict[str, list[Any]]]:
 
 def _read_jsonl(text: str) -> tuple[Sequence[int], dict[str, list[Any]]]:
     rows: dict[int, dict[str, Any]] = {}
-    for line, content in enumerate(text.split("\n"), start=1):
+    for line, content in enumerate(io.StringIO(text, newline="\n"), start=1):
         if content.strip():
             try:
-                rows[line] = json.loads(content)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {line}: {error.msg}") from None
+                rows[line] = read_json(content)
+            except ValueError as error:
+                raise ValueError(f"line {line}: {getattr(error, 'msg', error)}") from None
             if not isinstance(rows[line], dict):
                 raise ValueError(f"line {line} is no JSON object")
+            _require_extent(len(rows), len(rows[line]))
     names = dict.fromkeys(name for row in rows.values() for name in row)
+    _require_extent(len(rows), len(names))
     return list(rows), {name: [row.get(name) for row in rows.values()] for name in names}
 
 

@@ -18,9 +18,14 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
+from archflow.support.reading import reason
 
 MOST_LISTED = 10_000_000
 """Spaces of more architectures than these are not listed."""
+MOST_NODES = 20_000_000
+"""Nodes of the architectures that are drawn at once; with their edges they take about a gigabyte."""
+MOST_CHARACTERS = 100_000
+"""Of the notation of an architecture; the longest, of NAS-Bench-NLP, have some 3,000."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,13 @@ class Space:
         """``n`` different architectures at random, uniformly where the space is counted.
 
         Raises:
-            ValueError: ``n`` is below 1, or more than the space has.
+            ValueError: ``n`` is below 1, or more than the space has, or more than memory is likely to hold.
         """
         if n < 1 or (self.size is not None and n > self.size):
-            reason = "at least 1 must be drawn" if self.size is None else f"{self.name} has {self.size:,}"
-            raise ValueError(f"cannot draw {n} different architectures: {reason}")
+            limit = "at least 1 must be drawn" if self.size is None else f"{self.name} has {self.size:,}"
+            raise ValueError(f"cannot draw {n} different architectures: {limit}")
+        if n > MOST_NODES // len(self._sample(1, seed).operations):
+            raise ValueError(f"cannot draw {n} different architectures: they have more than {MOST_NODES:,} nodes")
         return self._sample(n, seed)
 
     def keys(self, archs: ArchBatch) -> Shaped[ndarray, " archs"]:
@@ -160,9 +167,11 @@ class Space:
         parsed = []
         for line, string in enumerate(strings, start=first_line):
             try:
+                if len(string) > MOST_CHARACTERS:
+                    raise ValueError(f"it has more than {MOST_CHARACTERS:,} characters")
                 parsed.append(self.parse_one(string))
-            except ValueError as error:
-                raise ValueError(f"line {line}: {error}, in {string!r:.160}") from None
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"line {line}: {reason(error)}, in {string[:160]!r:.160}") from None
         return self._from_parsed(parsed)
 
     def parse_one(self, string: str) -> Any:

@@ -37,9 +37,9 @@ class Table:
 
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
-            if len(column) != len(self.archs):
+            if column.shape != (len(self.archs),):
                 raise ValueError(
-                    f"the column '{name}' of {self.name} has {len(column):,} entries, not one for each of "
+                    f"the column '{name}' of {self.name} has {column.size:,} entries, not one for each of "
                     f"{len(self.archs):,} architectures"
                 )
 

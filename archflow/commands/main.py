@@ -76,6 +76,8 @@ def _mistake(error: Exception) -> str | None:
         return message and f"{message} (see {context.command_path if context else 'archflow'} --help)"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+        return f"there is not enough memory for this ({' '.join(str(error).split())[:200] or 'none is left'})"
     return str(error) if isinstance(error, ValueError | OSError | ModuleNotFoundError) else None
 
 

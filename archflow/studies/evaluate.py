@@ -13,7 +13,7 @@ from archflow.encoding.registry import seeded_encoder
 from archflow.pretraining.loop import PretrainSettings
 from archflow.pretraining.registry import make_task
 from archflow.ranking.finetune import FinetuneSettings
-from archflow.studies.grids import configured, proxies_at
+from archflow.studies.grids import configured, proxies_at, require_size
 from archflow.studies.lines import read
 from archflow.studies.methods import method, pretext
 from archflow.studies.protocol import GridPoint, LabelledTable, Run
@@ -85,6 +85,7 @@ def evaluate(
     """
     if seeds < 1 or splits < 1:
         raise ValueError("seeds and splits must be at least 1")
+    require_size(seeds, splits, len(methods), len(labels), len(columns or [""]))
     if not methods or not labels:
         raise ValueError("no method is named" if not methods else "it is not said how many are labelled")
     device = str(resolve_device(device))

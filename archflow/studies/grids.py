@@ -6,6 +6,7 @@ A study is a grid: every value of each of its axes with every value of the other
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -21,6 +22,15 @@ from archflow.ranking.finetune import FinetuneSettings
 from archflow.studies.methods import head_code, head_proxies, head_settings, pretext, ranks_alone, takes_encoder
 from archflow.studies.protocol import GridPoint, Run, Source, changed
 from archflow.support.digests import digest_sources
+
+MOST_RUNS = 100_000
+"""Of a study, whose plan is held in memory; a year has half a million minutes."""
+
+
+def require_size(*counts: int) -> None:
+    """Raise ValueError if a study would have more runs than anyone waits for: the product of the counts."""
+    if (runs := math.prod(counts)) > MOST_RUNS:
+        raise ValueError(f"the study would have {runs:,} runs, more than {MOST_RUNS:,}; ask for fewer seeds or splits")
 
 
 class Proxies(NamedTuple):

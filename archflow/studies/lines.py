@@ -6,7 +6,6 @@ disk or a machine that went down, is skipped, and is ended before the next line 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +14,17 @@ from typing import Any
 from filelock import FileLock
 
 from archflow.support.documents import strict_json
+from archflow.support.reading import expecting, read_json, read_regular
 
 FILE = "results.jsonl"
+_MOST = 1_000_000_000
+"""Bytes of the file; a line has some 3,000, the largest study some 3,000 lines."""
+_TEXTS = ("key", "space", "encoder", "pretext", "head", "column")
+_NUMBERS = ("labels", "share", "seed", "split", "tau", "p_at_1", "p_at_5", "seconds", "pretrain_seconds")
+_TYPES = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_NUMBERS, int | float | None), "settings": dict}
+_OF_ALL = {"key", "space", "seed"}
+_OF_A_RUN = {*_TEXTS, *_NUMBERS}
+"""What a line has that names a pretext task."""
 
 
 def append(folder: Path, line: dict[str, Any]) -> None:
@@ -50,14 +58,23 @@ def read(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found: dict[str, dict[str, Any]] = {}
-    for number, text in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, text in enumerate(read_regular(path, _MOST).split(b"\n"), start=1):
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
+            line = read_json(text)
         except ValueError:  # cut off, here or by a run that was killed before the lines behind were added
             continue
-        if not isinstance(line, dict) or "key" not in line:
-            raise ValueError(f"line {number} of {path} is no result of a study; move the file away")
+        with expecting(f"line {number} of {path} is no result of a study; move the file away"):
+            _check(line)
         found.setdefault(line["key"], line)
     return list(found.values())
+
+
+def _check(line: dict[str, Any]) -> None:
+    """Raise an error unless it has what every result has, and of the right types."""
+    if missing := (_OF_A_RUN if "pretext" in line else _OF_ALL) - line.keys():
+        raise KeyError(min(missing))
+    for name, kind in _TYPES.items():
+        if name in line and not isinstance(line[name], kind):
+            raise TypeError(f"its {name} is of type {type(line[name]).__name__}")

@@ -16,8 +16,8 @@ from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import tables
 from archflow.encoding.registry import encoders
-from archflow.studies.grids import BUDGETS, STUDIES, Budget, Proxies, grid, run_at
-from archflow.studies.lines import read
+from archflow.studies.grids import BUDGETS, STUDIES, Budget, Proxies, grid, require_size, run_at
+from archflow.studies.lines import FILE, read
 from archflow.studies.probe import ProbeRun, probe_table
 from archflow.studies.protocol import AXES, GridPoint, LabelledTable, Run, Source
 from archflow.studies.runner import Failure, Job, Measurement, Outcome, RunGroup, labelled_table, make_all
@@ -26,6 +26,7 @@ from archflow.studies.tables import draws_table, ranking_table, row_of
 from archflow.support.devices import resolve_device
 from archflow.support.files import write_atomically
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import expecting
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -73,6 +74,7 @@ class Choice:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        require_size(self.seeds, self.splits)
 
     @property
     def its_budget(self) -> Budget:
@@ -258,7 +260,8 @@ def lines_of(name: str, folder: Path, choice: Choice, jobs: Sequence[Job] = ()) 
     rows = (row_of(vars(point)) for point in grid(STUDIES[name], _by_axis(choice.add), [0], 1))
     place = {row: number for number, row in enumerate(rows)}
     lines = [line for line in lines if set(AXES) <= line.keys() and row_of(line) in place]
-    known = [(line["space"], Source(**line["settings"]["source"])) for line in lines]
+    with expecting(f"{folder / FILE} has a result with other settings than archflow writes; move the file away"):
+        known = [(line["space"], Source(**line["settings"]["source"])) for line in lines]
     known += [(run.space, run.source) for job in jobs for run in job.runs if isinstance(run, Run)]
     last = {space: source.without_proxies() for space, source in known}
     sources = {

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
+from archflow.support.settings import short
+
 
 def resolve_device(name: str) -> torch.device:
     """The device called ``name``: "cpu", "cuda", "cuda:1", "mps", or "auto" for a GPU where there is one.
@@ -19,10 +21,12 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "cpu" and device.index:
+            raise RuntimeError("the CPU is one device")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"there is no device '{name}' here ({reason}); use --device cpu") from None
-    return device
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(f"there is no device {short(name)} here ({reason}); use --device cpu") from None
+    return torch.device("cpu") if device.type == "cpu" else device
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+from archflow.support.reading import TooMuchError, open_regular, reason
 from archflow.support.stand_ins import CALLED, NAMED, Array, Named, Refused, Type, checked_key, ordered
 
 MAX_DEPTH = 64
@@ -34,6 +35,7 @@ def restricted_load(
     *,
     records: Collection[tuple[str, str]] = (),
     encoding: str = "ascii",
+    most: int = 100_000_000,
 ) -> Any:
     """Unpickle plain values and NumPy arrays; the code that wrote the pickle is neither needed nor run.
 
@@ -42,17 +44,18 @@ def restricted_load(
         file: the pickle itself, where it is a part of another file.
         records: classes, as (module, name), whose objects are read as a :class:`Record`.
         encoding: of the strings of Python 2, arrays among them: "latin1" keeps every byte.
+        most: bytes that the file at ``path`` may have.
 
     Returns:
         Numbers, text, bytes, lists, tuples, sets, dictionaries (ordered ones too), arrays and records.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the pickle names anything else, is truncated or malformed, or nests or shares its values so deeply
-            that reading them would take more than their size says.
+        ValueError: ``path`` is no regular file or too large; the pickle names anything else, is malformed, or nests or
+            shares its values so deeply that reading them would take more than their size says.
     """
     if file is None:
-        with open(path, "rb") as opened:
+        with open_regular(path, most) as opened:
             return restricted_load(path, opened, records=records, encoding=encoding)
     machine = _Machine(file, records, encoding)
     try:
@@ -61,9 +64,10 @@ def restricted_load(
         return _with_arrays(found) if machine.has_arrays else found
     except Refused as error:
         raise ValueError(f"{path} is refused: {' '.join(str(error).split())}") from None
+    except (MemoryError, TooMuchError):
+        raise
     except Exception as error:  # a malformed pickle can raise nearly anything
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is truncated or no pickle ({type(error).__name__}: {reason})") from None
+        raise ValueError(f"{path} is truncated or no pickle ({reason(error)})") from None
 
 
 class _Bounded:

@@ -10,12 +10,15 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from archflow.support.reading import Budget, expecting, read_regular
 from archflow.support.unpickle import restricted_load
 
 SYNTHETIC = ("natural", "white")
 """Kinds of synthetic images: Gaussian with the spectrum of natural images, or with independent pixels."""
 
 _CIFAR_SIZE, _CIFAR_CLASSES, _RECORD = 32, 10, 1 + 3 * 32 * 32
+BUDGET = Budget(125_000_000)
+"""A batch of 10,000 images has 31 MB."""
 _CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -81,7 +84,7 @@ def _cifar10(folder: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray
         raise FileNotFoundError(f"there is no folder {folder}; --images takes {', '.join(SYNTHETIC)} or a folder")
     inside = [folder, *(folder / name for name in ("cifar-10-batches-py", "cifar-10-batches-bin"))]
     names = [f"data_batch_{number}{ending}" for number in range(1, 6) for ending in ("", ".bin")]
-    files = [path for each in inside for name in names if (path := each / name).is_file()]
+    files = [path for each in inside for name in names if (path := each / name).exists()]
     if not files:
         raise FileNotFoundError(f"{folder} holds no batches of CIFAR-10 (data_batch_1 or data_batch_1.bin, …)")
     parts = [_binary(path) if path.suffix == ".bin" else _pickled(path) for path in files]
@@ -92,7 +95,7 @@ def _cifar10(folder: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray
 
 
 def _binary(path: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray, " images"]]:
-    content = np.frombuffer(path.read_bytes(), np.uint8)
+    content = np.frombuffer(read_regular(path, BUDGET.file), np.uint8)
     if len(content) % _RECORD:
         raise ValueError(f"{path} is truncated, or its images are not of 32 × 32 pixels in three colours")
     records = content.reshape(len(content) // _RECORD, _RECORD)
@@ -100,12 +103,10 @@ def _binary(path: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray, "
 
 
 def _pickled(path: Path) -> tuple[UInt8[ndarray, "images 3072"], UInt8[ndarray, " images"]]:
-    found = restricted_load(path, encoding="latin1")  # Python 2 wrote them
-    try:
+    found = restricted_load(path, encoding="latin1", most=BUDGET.file)  # Python 2 wrote them
+    with expecting(f"{path} is no batch of CIFAR-10"):
         entries = {name.decode() if isinstance(name, bytes) else name: value for name, value in found.items()}
         pixels, labels = np.asarray(entries["data"]), np.asarray(entries["labels"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no batch of CIFAR-10 ({type(error).__name__}: {error})") from None
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != _RECORD - 1:
         raise ValueError(f"{path} holds images of shape {pixels.shape}, not 3 × 32 × 32 bytes each")
     if labels.shape != pixels.shape[:1] or labels.dtype.kind not in "iu" or (labels < 0).any():

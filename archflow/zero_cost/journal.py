@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from archflow.support.documents import plain
+from archflow.support.reading import open_regular, read_json
 from archflow.zero_cost.measures import Values
 
 VERSION = 2
 """Of what is measured and how it is written; a journal of another version is not continued."""
+_MOST = 1_000_000_000
+"""Bytes of a journal; NAS-Bench-101's 423,624 cells with eleven proxies have 150 MB."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,10 @@ class Journal:
     """
 
     def __init__(self, path: Path, settings: Settings, resume: bool) -> None:
-        self.path = path
+        self.path, self._number = path, 1
         header = plain({"archflow": "proxies", "version": VERSION, "settings": settings})
+        if path.exists():
+            open_regular(path, _MOST).close()
         self._file = path.open("a+b" if resume else "w+b")
         self._file.seek(0)
         first = self._file.readline()
@@ -79,7 +84,7 @@ class Journal:
 
     def entries(self) -> Iterator[tuple[str, Values, str]]:
         """Key, values and cause of failure ("" if none) of each network measured before; call it before :meth:`add`."""
-        for line in self._file:
+        for self._number, line in enumerate(self._file, start=2):
             match self._read(line):
                 case {"network": str(key), "values": dict(values), "failed": str(failed)} if all(
                     isinstance(value, int | float) for value in values.values()
@@ -94,12 +99,14 @@ class Journal:
 
     def _read(self, line: bytes) -> Any:
         try:
-            return json.loads(line)
+            return read_json(line)
         except ValueError:
             raise self._damaged(line) from None
 
     def _damaged(self, line: bytes) -> ValueError:
-        return ValueError(f"{self.path} is damaged, at {line[:40]!r}; remove it, or leave --resume out")
+        return ValueError(
+            f"{self.path} is damaged, at line {self._number}, {line[:40]!r}; remove it, or leave --resume out"
+        )
 
     def _write(self, entry: dict[str, Any]) -> None:
         self._file.write(_line(entry))

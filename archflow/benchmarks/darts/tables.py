@@ -12,11 +12,8 @@ end in node 2, 2 to 4 in node 3, 5 to 8 in node 4, 9 to 13 in node 5, from nodes
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +22,8 @@ from archflow.benchmarks.darts.notation import CELLS, OPERATIONS
 from archflow.benchmarks.darts.space import DARTS
 from archflow.benchmarks.means import mean_of_each
 from archflow.benchmarks.table import Table
-from archflow.support.archives import ZIP_ERRORS
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting, open_files, read_json
 
 MEASURES = (
     *("val_accuracy", "test_accuracy", "train_accuracy", "val_cross_entropy", "train_cross_entropy", "train_loss"),
@@ -34,6 +31,9 @@ MEASURES = (
 )
 _OF_THE_RUN = ("test_accuracy", "runtime")
 """The measures that stand beside a run's ``info``, not in it."""
+_FILES = re.compile(r"(.*/)?results_[^/]*\.json")
+BUDGET = Budget(whole=30_000_000_000, each=1_000_000)
+"""60,000 logs of 100 epochs, with at most a dozen numbers of 20 digits an epoch: 24 kB each, with the rest 100 kB."""
 _PREFIX = "NetworkSelectorDatasetInfo:darts:"
 
 
@@ -53,19 +53,18 @@ def read(path: str | Path, progress: Progress = silent) -> Table:
     """
     path, space = Path(path), DARTS()
     choices, numbers = [], []
-    with _files(path) as (names, content):
+    with open_files(path, _FILES, BUDGET) as files:
+        names = files.names
         for done, name in enumerate(names):
             if done % 500 == 0:
                 progress("reading", done, len(names))
-            run = _loaded(path, name, content)
-            try:
+            content = files.read(name)
+            with expecting(f"{path}: {name} is truncated or damaged"):
+                run = read_json(content)
+            with expecting(f"{path}: {name} is no training log of NAS-Bench-301"):
                 if _is_of_the_benchmark(run):
                     choices.append(_architecture(run["optimized_hyperparamater_config"]))
                     numbers.append(_numbers(run))
-            except KeyError as error:
-                raise ValueError(f"{path}: {name} is no training log of NAS-Bench-301: it lacks {error}") from None
-            except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}: {name} is no training log of NAS-Bench-301: {error}") from None
         progress("reading", len(names), len(names))
     if not choices:
         raise ValueError(
@@ -77,28 +76,6 @@ def read(path: str | Path, progress: Progress = silent) -> Table:
     columns = {measure: mean_of_each(network, values) for measure, values in measured}
     columns["runs"] = np.bincount(network).astype(float)
     return Table("darts/nasbench301", space, space.from_keys(keys), columns, "val_accuracy")
-
-
-@contextmanager
-def _files(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
-    """The names of the logs in a folder or zip file, sorted, and what gives the content of each."""
-    if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("results_*.json"))
-        yield names, lambda name: (path / name).read_bytes()
-        return
-    with open(path, "rb") as file:
-        try:
-            archive = zipfile.ZipFile(file)
-        except ZIP_ERRORS as error:
-            raise ValueError(f"{path} is truncated or no zip file ({error})") from None
-        yield sorted({name for name in archive.namelist() if PurePosixPath(name).match("results_*.json")}), archive.read
-
-
-def _loaded(path: Path, name: str, content: Callable[[str], bytes]) -> Any:
-    try:
-        return json.loads(content(name))
-    except (*ZIP_ERRORS, ValueError) as error:
-        raise ValueError(f"{path}: {name} is truncated or damaged ({type(error).__name__}: {error})") from None
 
 
 def _is_of_the_benchmark(run: dict[str, Any]) -> bool:

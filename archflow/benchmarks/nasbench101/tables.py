@@ -9,7 +9,6 @@ commas, and in base64 a protocol buffer ``ModelMetrics`` with three evaluations,
 from __future__ import annotations
 
 import binascii
-import json
 import struct
 import sys
 from array import array
@@ -26,6 +25,7 @@ from archflow.benchmarks.nasbench101.space import NASBench101
 from archflow.benchmarks.nasbench101.tfrecord import records
 from archflow.benchmarks.table import Table
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting, read_json
 
 BUDGETS = (108, 36, 12, 4)
 """Epochs of a training; the columns of the first bear no number."""
@@ -35,6 +35,9 @@ RUNS = 3
 _FIELDS = (4, 5, 2)
 """The numbers of ``MEASURES`` in the protocol buffer ``EvaluationData``."""
 _HASHES_CHECKED = 1_000
+MOST_VERTICES = 7
+BUDGET = Budget(whole=8_000_000_000, each=4_096)
+"""The full file has 1.95 GB, a record of it 400 bytes on average."""
 
 
 class _Training(NamedTuple):
@@ -67,6 +70,8 @@ def read(path: Path, progress: Progress = silent) -> Table:
     parameters, row, epochs, measured = array("d"), array("i"), array("i"), array("d")
     for training in _trainings(path, progress):
         cell = rows.setdefault(training.hash, len(rows))
+        if cell == space.size:
+            raise ValueError(f"{path} is not the NAS-Bench-101 table: it has more than {space.size:,} cells")
         if cell == len(cells):
             cells.append((training.matrix, sys.intern(training.operations)))
             parameters.append(training.parameters)
@@ -78,31 +83,26 @@ def read(path: Path, progress: Progress = silent) -> Table:
     hashes = list(rows)
     if BUDGETS[0] not in epochs:
         raise ValueError(f"{path} is not the NAS-Bench-101 table: it has no training of {BUDGETS[0]} epochs")
-    try:
+    with expecting(f"{path} is not the NAS-Bench-101 table"):
         archs = _batch(cells, space.vocabulary)
         _check_hashes(hashes, archs, space)
         columns = _columns(hashes, np.asarray(row), np.asarray(epochs), np.asarray(measured).reshape(-1, len(MEASURES)))
-    except ValueError as error:
-        raise ValueError(f"{path} is not the NAS-Bench-101 table: {error}") from None
     return Table(space.name, space, archs, {**columns, "trainable_parameters": np.array(parameters)}, MEASURES[0])
 
 
 def _trainings(path: Path, progress: Progress) -> Iterator[_Training]:
     """The file's records, decoded."""
     total, done = path.stat().st_size, 0
-    for number, record in enumerate(records(path), start=1):
-        try:
-            name, epochs, matrix, operations, metrics = json.loads(record)
+    for number, record in enumerate(records(path, BUDGET), start=1):
+        with expecting(f"{path} is not the NAS-Bench-101 table: record {number:,} is no training of a cell"):
+            name, epochs, matrix, operations, metrics = read_json(record)
             training = _Training(name, epochs, matrix, operations, *_metrics(binascii.a2b_base64(metrics)))
             if not (
                 type(name) is type(matrix) is type(operations) is str and type(epochs) is int and epochs in BUDGETS
             ):
                 raise ValueError(f"its hash is {name!r}, its epochs are {epochs!r}")
-        except (ValueError, TypeError, IndexError, KeyError, struct.error) as error:
-            raise ValueError(
-                f"{path} is not the NAS-Bench-101 table: record {number:,} is no training of a cell "
-                f"({type(error).__name__}: {error})"
-            ) from None
+            if len(matrix) > MOST_VERTICES**2:
+                raise ValueError(f"its matrix has {len(matrix):,} entries, more than {MOST_VERTICES} vertices have")
         yield training
         done += len(record) + 16
         if number % 10_000 == 0 or done == total:
@@ -136,13 +136,14 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
 def _varint(message: bytes, position: int) -> tuple[int, int]:
     """The integer that begins there, seven bits a byte, the lowest first; and where the next field begins."""
     value = shift = 0
-    while True:
+    while shift < 64:
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
         shift += 7
+    raise ValueError("a number in its protocol buffer has more than 64 bits")
 
 
 def _batch(cells: Sequence[tuple[str, str]], vocabulary: tuple[str, ...]) -> ArchBatch:

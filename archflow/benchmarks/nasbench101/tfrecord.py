@@ -14,18 +14,18 @@ from jaxtyping import UInt8
 from numba import njit
 from numpy import ndarray
 
-_LONGEST = 1 << 28
-"""No record of a benchmark is a quarter of a gigabyte; a length above it is damage that the checksum does not show."""
+from archflow.support.reading import Budget, open_regular
 
 
-def records(path: Path) -> Iterator[bytes]:
-    """The contents of the file's records, one after the other.
+def records(path: Path, budget: Budget) -> Iterator[bytes]:
+    """The contents of the file's records, one after the other, each of which may have ``budget.each`` bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a checksum is wrong, or the file ends within a record; the message numbers the record, from 1.
+        ValueError: it is no regular file or too large, a record is too long, a checksum is wrong, or the file ends
+            within a record; the message numbers the record, from 1.
     """
-    with open(path, "rb") as file:
+    with open_regular(path, budget.whole) as file:
         number = 1
         while head := file.read(12):
             if len(head) < 12:
@@ -35,8 +35,11 @@ def records(path: Path) -> Iterator[bytes]:
                     f"{path} is damaged or no TFRecord file: record {number:,} has a wrong length checksum"
                 )
             length = int.from_bytes(head[:8], "little")
-            if length > _LONGEST:
-                raise ValueError(f"{path} is damaged: record {number:,} claims {length:,} bytes")
+            if length > budget.file:
+                raise ValueError(
+                    f"{path} is damaged: record {number:,} claims {length:,} bytes, and none has more than "
+                    f"{budget.file:,}"
+                )
             content = file.read(length)
             checksum = file.read(4)
             if len(checksum) < 4:

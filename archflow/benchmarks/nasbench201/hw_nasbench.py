@@ -18,6 +18,7 @@ from numpy import ndarray
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.table import Table
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting
 from archflow.support.unpickle import restricted_load
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
@@ -34,6 +35,9 @@ MEASURES = (
     "fpga_energy",
 )
 
+BUDGET = Budget(100_000_000)
+"""Thrice 15,625 networks with a string and ten numbers each are 10 MB; GitHub, where it is, takes none above 100 MB."""
+
 
 def read(path: Path, progress: Progress = silent) -> Table:
     """The networks of the official file, in its order; there is no accuracy, so no default column.
@@ -47,9 +51,9 @@ def read(path: Path, progress: Progress = silent) -> Table:
     """
     space = NASBench201()
     progress("reading", 0, space.size)
-    content = restricted_load(path)
+    content = restricted_load(path, most=BUDGET.file)
     columns: dict[str, Float[ndarray, " archs"]] = {}
-    try:
+    with expecting(f"{path} is not the HW-NAS-Bench table"):
         by_dataset = {dataset: content["nasbench201"][dataset] for dataset in DATASETS}
         strings = _strings(by_dataset[DATASETS[0]]["config"])
         for dataset, entry in by_dataset.items():
@@ -65,8 +69,6 @@ def read(path: Path, progress: Progress = silent) -> Table:
         if not columns:
             raise ValueError(f"it has none of {', '.join(MEASURES)}")
         table = Table("nasbench201/hw", space, archs, columns)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the HW-NAS-Bench table: {type(error).__name__}: {error}") from None
     progress("reading", len(table), space.size)
     return table
 

@@ -10,13 +10,12 @@ CIFAR-10 is there twice: ``cifar10-valid`` is trained on one half of its trainin
 
 from __future__ import annotations
 
-import bz2
 import io
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import numpy as np
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.table import Table
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, Files, decompress_bz2, expecting, open_files
 from archflow.support.unpickle import restricted_load
 
 SETS = {
@@ -40,6 +40,13 @@ BUDGETS = ("200", "12")
 DEFAULT = "cifar10-valid/x-valid/200"
 
 _META = "meta.pickle.pbz2"
+_FILES = re.compile(r"(.*/)?(\d{1,6}|meta)\.pickle\.pbz2")
+BUDGET = Budget(whole=4_500_000_000, each=4_000_000)
+"""The official archive has 1.1 GB, hence a file of it 70 kB on average; ``meta`` has 15,625 short strings."""
+_UNPACKED = 8_000_000
+"""Bytes of a file unpacked: ten trainings of 200 epochs, with twelve numbers and their names an epoch, are 1 MB."""
+_AT_ONCE = 16
+"""Files that are held in memory at a time."""
 
 
 def read(path: Path, progress: Progress = silent) -> Table:
@@ -54,14 +61,12 @@ def read(path: Path, progress: Progress = silent) -> Table:
         ValueError: a file is damaged or missing, or asks for anything but numbers; or it is of another benchmark.
     """
     space = NASBench201()
-    try:
+    with expecting(f"{path} is not the NATS-Bench table"):
         strings, cells = _contents(path, space.size, progress)
         columns = {name: np.array([cell[name] for cell in cells]) for name in cells[0]}
         if np.isnan(columns[DEFAULT]).all():
             raise ValueError(f"it has nothing for {DEFAULT}")
         archs = space.parse(strings, first_line=0)
-    except (ValueError, tarfile.TarError) as error:
-        raise ValueError(f"{path} is not the NATS-Bench table: {error}") from None
     return Table("nasbench201/nats", space, archs, columns, DEFAULT)
 
 
@@ -70,13 +75,11 @@ def _contents(path: Path, size: int, progress: Progress) -> tuple[list[str], lis
     strings: list[str] = []
     cells: dict[int, tuple[str, dict[str, float]]] = {}
     for name, record in _records(path):
-        try:
+        with expecting(f"{name} has another form"):
             if name == _META:
                 strings = list(map(str, record["meta_archs"]))
                 continue
-            index, cell = int(name.split(".")[0]), (record["200"]["arch_str"], _numbers(record))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{name} has another form ({type(error).__name__}: {error})") from None
+            index, cell = int(name.split(".")[0]), (str(record["200"]["arch_str"]), _numbers(record))
         if index in cells:
             raise ValueError(f"{name} is there twice")
         cells[index] = cell
@@ -98,33 +101,17 @@ def _contents(path: Path, size: int, progress: Progress) -> tuple[list[str], lis
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
     """Names and unpickled contents of the files of the folder or archive."""
-    members = _members(path)
-    with ThreadPoolExecutor() as pool:  # decompressing takes nearly all the time, and runs in parallel
-        while batch := list(islice(members, 64)):
-            for (name, _), pickled in zip(batch, pool.map(_decompressed, batch), strict=True):
-                yield name, restricted_load(name, io.BytesIO(pickled))
+    with open_files(path, _FILES, BUDGET) as files, ThreadPoolExecutor() as pool:
+        names = iter(files.names)
+        while batch := list(islice(names, _AT_ONCE)):
+            # Decompressing takes nearly all the time, and runs in parallel.
+            for name, pickled in zip(batch, pool.map(partial(_decompressed, files), batch), strict=True):
+                short = name.rpartition("/")[2]
+                yield short, restricted_load(short, io.BytesIO(pickled))
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    ours = re.compile(rf"\d{{1,6}}\.pickle\.pbz2|{re.escape(_META)}")
-    if path.is_dir():
-        for file in sorted(path.iterdir()):
-            if ours.fullmatch(file.name):
-                yield file.name, file.read_bytes()
-        return
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            name = Path(member.name).name
-            if member.isfile() and ours.fullmatch(name) and (opened := archive.extractfile(member)):
-                yield name, opened.read()
-
-
-def _decompressed(member: tuple[str, bytes]) -> bytes:
-    name, content = member
-    try:
-        return bz2.decompress(content)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{name} is truncated or not compressed by bzip2 ({error})") from None
+def _decompressed(files: Files, name: str) -> bytes:
+    return decompress_bz2(files.read(name), name, _UNPACKED)
 
 
 def _numbers(record: Any) -> dict[str, float]:
@@ -148,5 +135,5 @@ def _numbers(record: Any) -> dict[str, float]:
 
 def _mean(numbers: Iterable[float | None]) -> float:
     """The mean of the numbers that there are, else NaN."""
-    present = [number for number in numbers if number is not None]
+    present = [float(number) for number in numbers if number is not None]
     return float(np.mean(present)) if present else np.nan

@@ -30,7 +30,11 @@ from archflow.benchmarks.module_hash import module_hash
 from archflow.benchmarks.nasbench_asr.space import OPERATIONS, NASBenchASR
 from archflow.benchmarks.table import Table
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting, open_regular
 from archflow.support.unpickle import restricted_load
+
+BUDGET = Budget(20_000_000)
+"""8,242 rows with a hash and 41 numbers of nine bytes each are 4 MB."""
 
 
 def read(path: Path, progress: Progress = silent) -> Table:
@@ -84,18 +88,14 @@ def read(path: Path, progress: Progress = silent) -> Table:
 
 def _read_file(file: Path) -> dict[str, Float[ndarray, " archs"]]:
     """The columns of one file, for all cells of the space."""
-    with open(file, "rb") as opened:
+    with open_regular(file, BUDGET.file) as opened:
         header = restricted_load(file, opened)
-        try:
+        with expecting(f"{file} is not a file of NAS-Bench-ASR: its header"):
             names = _names(header)
-        except KeyError as error:
-            raise ValueError(f"{file} is not a file of NAS-Bench-ASR: its header lacks {error}") from None
-        except (AttributeError, OverflowError, TypeError, ValueError) as error:
-            raise ValueError(f"{file} is not a file of NAS-Bench-ASR: {error}") from None
         records = restricted_load(file, opened)
     row = _rows()
     read = np.zeros(len(row), dtype=bool)
-    try:
+    with expecting(f"{file} is not a file of NAS-Bench-ASR"):
         numbers = np.full((len(names), len(row)), np.nan)
         for model_hash, *values in records:
             if model_hash not in row:
@@ -106,8 +106,6 @@ def _read_file(file: Path) -> dict[str, Float[ndarray, " archs"]]:
             read[index] = True
             for column, value in zip(numbers, values[: len(names)], strict=True):
                 column[index] = np.fmin.reduce(np.atleast_1d(np.asarray(value, dtype=float)))
-    except (OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is not a file of NAS-Bench-ASR: {error}") from None
     return dict(zip(names, numbers, strict=True))
 
 
@@ -115,11 +113,11 @@ def _names(header: Any) -> list[str]:
     """What the columns after the first are called here.
 
     Raises:
-        AttributeError, KeyError, OverflowError, TypeError, ValueError: it is no header of this benchmark.
+        Exception: it is no header of this benchmark.
     """
     space, kind, columns = header["search_space"], header["dataset_type"], list(header["columns"])
     if (list(space["ops"]), space["nodes"]) != (list(OPERATIONS), 3):
-        raise ValueError(f"its cells have {space['nodes']!r} nodes and the operations {space['ops']!r}")
+        raise ValueError(f"cells have {space['nodes']!r} nodes and the operations {space['ops']!r}")
     if kind == "training" and columns[:3] == ["model_hash", "val_per", "test_per"]:
         epochs, seed = int(header["epochs"]), int(header["seed"])
         return [f"e{epochs}/valid_per/{seed}", f"e{epochs}/test_per/{seed}"]

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import gc
 import re
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,9 +23,9 @@ from numpy import ndarray
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench_graph.space import NASBenchGraph
 from archflow.benchmarks.table import Table
-from archflow.support.archives import ZIP_ERRORS
 from archflow.support.packages import file_in_package
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting, open_files
 from archflow.support.unpickle import restricted_load
 
 DATASETS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
@@ -35,6 +34,10 @@ LAST = ("train_perf_last", "valid_perf_last", "perf_last", "train_loss_last", "v
 """What the full benchmark knows of the last epoch, in its order."""
 
 _FULL = re.compile(rf"({'|'.join(DATASETS)})[012]\.bench")
+BUDGET = Budget(whole=70_000_000_000, each=2_600_000_000)
+"""A file has ten million lists of seven numbers of nine bytes each, 0.65 GB; there are 27."""
+LIGHT = Budget(8_200_000)
+"""The package's files have 2.0 MB."""
 
 
 def read() -> Table:
@@ -84,25 +87,21 @@ def read_full(path: Path, progress: Progress = silent) -> Table:
     """
     space = NASBenchGraph()
     archs = space.enumerate()
-    path.stat()  # raises where there is no such file
-    try:
-        root = zipfile.Path(path) if zipfile.is_zipfile(path) else path
-    except ZIP_ERRORS as error:
-        raise ValueError(f"{path} is damaged ({error})") from None
-    files = [file for file in (root.iterdir() if root.is_dir() else [root]) if _FULL.fullmatch(file.name)]
-    if not files:
-        raise ValueError(f"{path} is no file of the full NAS-Bench-Graph and has none; they are called cora0.bench …")
     runs: dict[str, list[Float[ndarray, " archs"]]] = {}
-    for number, file in enumerate(sorted(files, key=lambda file: file.name)):
-        progress("reading", number, len(files))
-        dataset = file.name.removesuffix(".bench")[:-1]
-        records = _unpickled(file)
-        its_space, rows = _trained_on(dataset, space, archs)
-        for measure, numbers in _by_measure(str(file), records, its_space, full=True).items():
-            column = np.full(len(archs), np.nan)
-            column[rows] = numbers
-            runs.setdefault(f"{dataset}/{measure}", []).append(column)
-    progress("reading", len(files), len(files))
+    with open_files(path, _FULL, BUDGET) as files:
+        for number, name in enumerate(files.names):
+            progress("reading", number, len(files.names))
+            dataset = name.removesuffix(".bench")[:-1]
+            with files.open(name) as file:
+                records = _unpickled(f"{path}: {name}", file)
+            its_space, rows = _trained_on(dataset, space, archs)
+            for measure, numbers in _by_measure(f"{path}: {name}", records, its_space, full=True).items():
+                column = np.full(len(archs), np.nan)
+                column[rows] = numbers
+                runs.setdefault(f"{dataset}/{measure}", []).append(column)
+        progress("reading", len(files.names), len(files.names))
+    if not runs:
+        raise ValueError(f"{path} is no file of the full NAS-Bench-Graph and has none; they are called cora0.bench …")
     names = [f"{dataset}/{measure}" for dataset in DATASETS for measure in (*MEASURES, *LAST)]
     columns = {name: np.mean(runs[name], axis=0) for name in names if name in runs}
     default = next(name for name in columns if name.endswith(("/valid_perf", "/valid_perf_last")))
@@ -117,16 +116,14 @@ def _trained_on(dataset: str, space: NASBenchGraph, archs: ArchBatch) -> tuple[N
     return proteins, np.isin(space.keys(archs), proteins.keys(proteins.enumerate()))
 
 
-def _unpickled(file: Path | zipfile.Path) -> Any:
+def _unpickled(name: str, file: IO[bytes]) -> Any:
     collecting = gc.isenabled()
     gc.disable()  # a file holds ten million lists; looking for cycles in them would triple the time
     try:
-        with file.open("rb") as opened:
-            records = restricted_load(str(file), opened)
-            opened.read()  # to the end, where a .zip has its checksum
-            return records
-    except ZIP_ERRORS as error:
-        raise ValueError(f"{file} is damaged ({error})") from None
+        records = restricted_load(name, file)
+        while file.read(1 << 20):  # to the end, where a .zip has its checksum
+            pass
+        return records
     finally:
         if collecting:
             gc.enable()
@@ -135,7 +132,7 @@ def _unpickled(file: Path | zipfile.Path) -> Any:
 def _measures(dataset: str, space: NASBenchGraph) -> dict[str, Float[ndarray, " archs"]]:
     """The four measures of each of the space's cells on one data set."""
     path = file_in_package("nas_bench_graph", f"light/{dataset}.bench", "nas-bench-graph")
-    return _by_measure(str(path), restricted_load(path), space)
+    return _by_measure(str(path), restricted_load(path, most=LIGHT.file), space)
 
 
 def _by_measure(
@@ -148,14 +145,10 @@ def _by_measure(
     keys = space.keys(space.enumerate()).tolist()
     if not isinstance(records, dict) or records.keys() != set(keys):
         raise ValueError(f"{path} is not the nas-bench-graph table: it must hold each of {len(keys):,} cells once")
-    try:
+    with expecting(f"{path} is not the nas-bench-graph table: a cell lacks a number"):
         measures = [name for name in MEASURES if not full or any(name in record for record in records.values())]
         columns = {measure: np.array([float(records[key][measure]) for key in keys]) for measure in measures}
         if full:
             last = np.array([records[key]["dur"][-1] for key in keys], dtype=float)
             columns |= dict(zip(LAST, last.T, strict=False))
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not the nas-bench-graph table: a cell lacks a number ({type(error).__name__}: {error})"
-        ) from None
     return columns

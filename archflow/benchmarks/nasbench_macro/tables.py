@@ -7,7 +7,6 @@ object with an entry for each of 6,561 strings, in no order,
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,13 @@ from archflow.benchmarks.nasbench_macro.space import NASBenchMacro
 from archflow.benchmarks.table import Table
 from archflow.support.files import without_repetition
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting, read_json, read_regular
 
 FILE = "nas-bench-macro_cifar10.json"
 _COLUMNS = ("test_acc_1", "test_acc_2", "test_acc_3", "mean_acc", "std", "params", "flops")
+
+BUDGET = Budget(4_000_000)
+"""6,561 entries of some 140 bytes are 0.9 MB."""
 
 
 def read(path: Path, progress: Progress = silent) -> Table:
@@ -36,8 +39,9 @@ def read(path: Path, progress: Progress = silent) -> Table:
     path = path / FILE if path.is_dir() else path
     space = NASBenchMacro()
     archs = space.enumerate()
-    try:
-        records = json.loads(path.read_bytes(), object_pairs_hook=without_repetition)
+    content = read_regular(path, BUDGET.file)
+    with expecting(f"{path} is damaged, or not the table of NAS-Bench-Macro"):
+        records = read_json(content, object_pairs_hook=without_repetition)
         if not isinstance(records, dict) or not records:
             raise ValueError("it must hold an entry for each architecture")
         unknown = records.keys() - set(space.format(archs))
@@ -45,16 +49,12 @@ def read(path: Path, progress: Progress = silent) -> Table:
             raise ValueError(f"its architecture '{min(unknown)}' is not of {space.name}")
         archs = archs[np.flatnonzero([name in records for name in space.format(archs)])]
         numbers = np.array([_numbers(name, records[name]) for name in space.format(archs)])
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged, or not the table of NAS-Bench-Macro: {error}") from None
     progress("reading", len(archs), len(archs))
     return Table("nasbench-macro", space, archs, dict(zip(_COLUMNS, numbers.T, strict=True)), "mean_acc")
 
 
 def _numbers(name: str, record: Any) -> list[float]:
     """The columns of one entry."""
-    try:
+    with expecting(f"{name} lacks a number"):
         accuracies = [record["test_acc"][run] for run in range(3)]
         return [float(number) for number in (*accuracies, *(record[column] for column in _COLUMNS[3:]))]
-    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} lacks a number ({type(error).__name__}: {error})") from None

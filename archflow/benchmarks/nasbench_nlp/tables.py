@@ -14,11 +14,9 @@ than once, under several ids, and often with other names for their nodes; here a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from zipfile import ZipFile
 
 import numpy as np
 
@@ -26,13 +24,19 @@ from archflow.archs.batch import ArchBatch, Graph
 from archflow.benchmarks.means import mean_of_each
 from archflow.benchmarks.nasbench_nlp.space import NASBenchNLP
 from archflow.benchmarks.table import Table
-from archflow.support.archives import ZIP_ERRORS
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting, open_files, read_json
+from archflow.support.settings import short
 
 _MEANS = (
     *("valid_score", "best_valid_loss", "test_loss", "last_valid_loss", "last_test_loss", "last_train_loss"),
     *("wall_time", "epochs"),
 )
+
+_FILES = re.compile(r"(.*/)?(?!\._)[^/]*\.json")
+"""The logs; macOS adds a file ``._name`` to each."""
+BUDGET = Budget(whole=1_000_000_000, each=200_000)
+"""14,000 logs: a recipe of 21 nodes, 3 kB, and 50 epochs of four numbers of 20 digits; in all some 15 kB each."""
 
 
 class _Training(NamedTuple):
@@ -63,22 +67,24 @@ def read(path: Path, progress: Progress = silent) -> Table:
     trainings: list[_Training] = []
     names: dict[tuple[Any, ...], str] = {}
     data = ""
-    for name, content in _logs(path, progress):
-        try:
-            log = json.loads(content)
-            training = _training(log)
-            its_data = PurePosixPath(log["data"]).name
-            run = (training.recipe_id, str(log["init_time"]), str(log["experiment_id"]))
-        except KeyError as error:
-            raise ValueError(f"{path} is not the NAS-Bench-NLP table: {name} lacks {error}") from None
-        except (OverflowError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not the NAS-Bench-NLP table: {name} is damaged: {error}") from None
-        if run in names:
-            raise ValueError(f"{path}: {name} is a training of recipe {run[0]} that is given twice, see {names[run]}")
-        if data and its_data != data:
-            raise ValueError(f"{path}: {name} is a training on {its_data!r}, the others are on {data!r}")
-        names[run], data = name, its_data
-        trainings.append(training)
+    with open_files(path, _FILES, BUDGET) as files:
+        for done, name in enumerate(files.names):
+            progress("reading", done, len(files.names))
+            content = files.read(name)
+            with expecting(f"{path} is not the NAS-Bench-NLP table: {name} is damaged"):
+                log = read_json(content)
+                training = _training(log)
+                its_data = PurePosixPath(log["data"]).name
+                run = (training.recipe_id, str(log["init_time"]), str(log["experiment_id"]))
+            if run in names:
+                raise ValueError(
+                    f"{path}: {name} is a training of recipe {run[0]} that is given twice, see {names[run]}"
+                )
+            if data and its_data != data:
+                raise ValueError(f"{path}: {name} is a training on {short(its_data)}, the others are on {short(data)}")
+            names[run], data = name, its_data
+            trainings.append(training)
+        progress("reading", len(files.names), len(files.names))
     if not trainings:
         raise ValueError(f"{path} is not the NAS-Bench-NLP table: it has no file that ends in .json")
 
@@ -94,32 +100,6 @@ def read(path: Path, progress: Progress = silent) -> Table:
     columns["num_params"] = np.array([trainings[row].num_params for row in first])
     columns["recepie_id"] = np.array([trainings[row].recipe_id for row in first], dtype=float)
     return Table("nasbench-nlp", space, archs[first], columns, "valid_score")
-
-
-def _logs(path: Path, progress: Progress) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each log."""
-    if path.is_dir():
-        files = sorted(path.glob("*.json"))
-        for done, file in enumerate(files):
-            progress("reading", done, len(files))
-            yield file.name, file.read_bytes()
-        progress("reading", len(files), len(files))
-        return
-    with open(path, "rb") as opened:
-        try:
-            with ZipFile(opened) as archive:
-                # macOS adds a file ._name to each.
-                members = [
-                    member
-                    for member in sorted(archive.namelist())
-                    if member.endswith(".json") and not PurePosixPath(member).name.startswith("._")
-                ]
-                for done, member in enumerate(members):
-                    progress("reading", done, len(members))
-                    yield member, archive.read(member)
-                progress("reading", len(members), len(members))
-        except (*ZIP_ERRORS, ValueError) as error:
-            raise ValueError(f"{path} is truncated or no archive of logs ({type(error).__name__}: {error})") from None
 
 
 def _training(log: Any) -> _Training:

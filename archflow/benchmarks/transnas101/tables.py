@@ -8,8 +8,7 @@ is known of a network), ``metrics_dict`` (what was measured, for each task) and 
 
 from __future__ import annotations
 
-import io
-import zipfile
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,16 @@ import numpy as np
 
 from archflow.benchmarks.table import Table
 from archflow.benchmarks.transnas101.space import TransNASMacro, TransNASMicro
-from archflow.support.archives import ZIP_ERRORS
 from archflow.support.progress import Progress, silent
+from archflow.support.reading import Budget, expecting, open_files, open_regular
+from archflow.support.settings import short
 from archflow.support.unpickle import restricted_load
 
 FILE = "transnas-bench_v10141024.pth"
 _DEFAULT = "class_scene/valid_top1"
+_PICKLE = re.compile(r"[^/]*/data\.pkl")
+BUDGET = Budget(600_000_000)
+"""7,352 networks, seven tasks, some ten measures after each of 30 epochs, nine bytes each: 140 MB."""
 _BEFORE_1_6 = 0x1950A86A20F9469CFC6C
 """The number with which a file begins that PyTorch saved before version 1.6; it is a row of pickles, not a zip file."""
 
@@ -55,7 +58,7 @@ def read_macro(path: Path, progress: Progress = silent) -> Table:
 def _read(path: Path, part: str, space: TransNASMicro | TransNASMacro, progress: Progress) -> Table:
     path = path / FILE if path.is_dir() else path
     content, archs = _content(path), space.enumerate()
-    try:
+    with expecting(_not_the_table(path, "a part of it")):
         records = content["data"][part]
         unknown = records.keys() - set(space.format(archs))
         wanted = [
@@ -65,49 +68,45 @@ def _read(path: Path, part: str, space: TransNASMicro | TransNASMacro, progress:
             for name in names
             if not name.startswith("train_")
         ]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise _not_the_table(path, f"it lacks a part of it ({type(error).__name__}: {error})") from None
     if unknown:
-        raise _not_the_table(path, f"its architecture '{min(unknown, key=str)}' is not of {space.name}")
+        raise ValueError(
+            _not_the_table(path, f"its architecture {short(min(unknown, key=str))} is not of {space.name}")
+        )
     if not records:
-        raise _not_the_table(path, f"it holds nothing of {space.name}")
+        raise ValueError(_not_the_table(path, f"it holds nothing of {space.name}"))
 
     archs = archs[np.flatnonzero([name in records for name in space.format(archs)])]
     numbers = np.empty((len(wanted), len(archs)))
     for row, name in enumerate(space.format(archs)):
         if row % 256 == 0:
             progress("reading", row, len(archs))
-        try:
+        with expecting(_not_the_table(path, f"{name} has no number")):
             numbers[:, row] = [_final(records[name], *where) for where in wanted]
-        except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:
-            raise _not_the_table(path, f"{name} has no number ({type(error).__name__}: {error})") from None
     progress("reading", len(archs), len(archs))
 
     columns = {f"{task}/{name}": column for (task, _, name), column in zip(wanted, numbers, strict=True)}
     if _DEFAULT not in columns or np.isnan(columns[_DEFAULT]).all():
-        raise _not_the_table(path, f"it knows no {_DEFAULT}")
+        raise ValueError(_not_the_table(path, f"it knows no {_DEFAULT}"))
     return Table(space.name, space, archs, columns, _DEFAULT)
 
 
 def _content(path: Path) -> Any:
     """What PyTorch saved in the file, in either of its formats, without running what the pickle asks for."""
-    with open(path, "rb") as file:
+    with open_regular(path, BUDGET.whole) as file:
         if file.read(2) != b"PK":
             file.seek(0)
             number, _, _ = (restricted_load(path, file) for _ in range(3))
             if number != _BEFORE_1_6:
                 raise ValueError(f"{path} is no file that PyTorch saved")
             return restricted_load(path, file)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            if len(pickles) != 1:
-                raise ValueError(f"{path} is no file that PyTorch saved: it holds no data.pkl")
-            return restricted_load(
-                path, io.BytesIO(archive.read(pickles[0]))
-            )  # read whole, so its checksum is compared
-    except ZIP_ERRORS as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from None
+    with open_files(path, _PICKLE, BUDGET) as files:
+        if len(files.names) != 1:
+            raise ValueError(f"{path} is no file that PyTorch saved: it holds no data.pkl")
+        with files.open(files.names[0]) as file:
+            content = restricted_load(path, file)
+            while file.read(1 << 20):  # to the end, where its checksum is compared
+                pass
+            return content
 
 
 def _final(results: Any, task: str, group: str, name: str) -> float:
@@ -123,5 +122,5 @@ def _final(results: Any, task: str, group: str, name: str) -> float:
     return float(value)
 
 
-def _not_the_table(path: Path, reason: str) -> ValueError:
-    return ValueError(f"{path} is not the table of TransNAS-Bench-101: {reason}")
+def _not_the_table(path: Path, reason: str) -> str:
+    return f"{path} is not the table of TransNAS-Bench-101: {reason}"

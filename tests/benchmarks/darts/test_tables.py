@@ -240,7 +240,7 @@ def test_a_damaged_zip_file(folder, tmp_path):
     path = zipped(folder, tmp_path / "nb_301.zip")
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is truncated or no zip file"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is truncated or no archive"):
         nasbench301.read(path)
     with zipfile.ZipFile(zipped(folder, path)) as archive:
         at = archive.getinfo("rs/results_3.json").header_offset

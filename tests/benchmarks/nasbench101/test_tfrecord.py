@@ -5,6 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.benchmarks.nasbench101.tfrecord import masked_crc32c, records
+from archflow.support.reading import Budget
+
+BUDGET = Budget(10_000, 1_000)
 
 
 def plain_crc32c(content: bytes) -> int:
@@ -50,7 +53,7 @@ def test_the_compiled_checksum_is_the_plain_one(content):
 def test_it_gives_back_what_was_written(tmp_path_factory, contents):
     path = tmp_path_factory.getbasetemp() / "some.tfrecord"
     path.write_bytes(b"".join(map(record, contents)))
-    assert list(records(path)) == contents
+    assert list(records(path, BUDGET)) == contents
 
 
 def test_every_truncation_is_found(tmp_path):
@@ -59,11 +62,11 @@ def test_every_truncation_is_found(tmp_path):
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         if length in (0, len(record(b"first"))):
-            assert len(list(records(path))) == bool(length)
+            assert len(list(records(path, BUDGET))) == bool(length)
             continue
         number = 1 + (length > len(record(b"first")))
         with pytest.raises(ValueError, match=rf"some\.tfrecord is truncated: it ends in .*record {number}"):
-            list(records(path))
+            list(records(path, BUDGET))
 
 
 def test_every_changed_bit_is_found(tmp_path):
@@ -75,7 +78,7 @@ def test_every_changed_bit_is_found(tmp_path):
         path.write_bytes(before + changed)
         what = "wrong length checksum" if position < 96 else "wrong checksum"
         with pytest.raises(ValueError, match=rf"some\.tfrecord is damaged.*: record 2 has a {what}"):
-            list(records(path))
+            list(records(path, BUDGET))
 
 
 def test_a_length_that_no_record_has(tmp_path):
@@ -83,13 +86,13 @@ def test_a_length_that_no_record_has(tmp_path):
     length = struct.pack("<Q", 1 << 60)
     path.write_bytes(length + struct.pack("<I", plain_masked(length)) + b"x")
     with pytest.raises(ValueError, match=r"some\.tfrecord is damaged: record 1 claims 1,152,921,504,606,846,976 bytes"):
-        list(records(path))
+        list(records(path, BUDGET))
 
 
 def test_another_file_and_none(tmp_path):
     path = tmp_path / "some.csv"
     path.write_text("arch,accuracy\na,1\n")
     with pytest.raises(ValueError, match=r"some\.csv is damaged or no TFRecord file: record 1"):
-        list(records(path))
+        list(records(path, BUDGET))
     with pytest.raises(FileNotFoundError, match="absent"):
-        list(records(tmp_path / "absent.tfrecord"))
+        list(records(tmp_path / "absent.tfrecord", BUDGET))

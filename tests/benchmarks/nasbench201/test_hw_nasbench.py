@@ -85,7 +85,7 @@ def test_the_whole_space(written):
 
 @pytest.mark.parametrize("content", [{}, [], 3, {"fbnet": {}}, {"nasbench201": {}}, {"nasbench201": [1]}])
 def test_another_benchmark(written, content):
-    with pytest.raises(ValueError, match=r"HW-NAS-Bench-v1_0\.pickle is not the HW-NAS-Bench table: \w+: "):
+    with pytest.raises(ValueError, match=r"HW-NAS-Bench-v1_0\.pickle is not the HW-NAS-Bench table: \w"):
         hw_nasbench.read(written(content))
 
 
@@ -106,7 +106,7 @@ def test_another_benchmark(written, content):
 def test_an_entry_of_another_form(written, dataset, change):
     content = official()
     content["nasbench201"][dataset].update(change)
-    with pytest.raises(ValueError, match=r"HW-NAS-Bench-v1_0\.pickle is not the HW-NAS-Bench table: \w+: .") as caught:
+    with pytest.raises(ValueError, match=r"HW-NAS-Bench-v1_0\.pickle is not the HW-NAS-Bench table: \w") as caught:
         hw_nasbench.read(written(content))
     assert "\n" not in str(caught.value)
 
@@ -120,12 +120,12 @@ def test_measures_that_are_not_there(written):
     for entry in content["nasbench201"].values():
         for measure in MEASURES:
             entry.pop(measure, None)
-    with pytest.raises(ValueError, match="is not the HW-NAS-Bench table: ValueError: it has none of edgegpu_latency, "):
+    with pytest.raises(ValueError, match="is not the HW-NAS-Bench table: it has none of edgegpu_latency, "):
         hw_nasbench.read(written(content))
 
 
 def test_a_cell_that_is_there_twice_or_is_none(written):
     with pytest.raises(ValueError, match=re.escape(f"it has the cell {STRINGS[4]} twice")):
         hw_nasbench.read(written(official([*STRINGS[:9], STRINGS[4]])))
-    with pytest.raises(ValueError, match="ValueError: line 9: unknown operation 'conv_7x7'"):
+    with pytest.raises(ValueError, match="table: line 9: unknown operation 'conv_7x7'"):
         hw_nasbench.read(written(official([*STRINGS[:9], "|conv_7x7~0|+|none~0|none~1|+|none~0|none~1|none~2|"])))

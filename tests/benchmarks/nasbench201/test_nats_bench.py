@@ -184,9 +184,7 @@ def test_the_shared_cells_row_for_row(written):
 def test_a_truncated_file_of_the_folder(written, name, cut):
     folder = written()
     (folder / name).write_bytes((folder / name).read_bytes()[:cut])
-    with pytest.raises(
-        ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or not compressed"
-    ):
+    with pytest.raises(ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or damaged"):
         nats_bench.read(folder)
     (folder / name).write_bytes(bz2.compress(bz2.decompress(RECORDS[0])[:cut]))
     with pytest.raises(ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or no pickle"):
@@ -251,13 +249,13 @@ def test_a_pickle_that_calls_something(written, tmp_path, name, as_archive):
 )
 def test_a_cell_of_another_form(written, content):
     folder = written({"000001.pickle.pbz2": packed(content)})
-    with pytest.raises(ValueError, match=r"is not the NATS-Bench table: 000001\.pickle\.pbz2 has another form \("):
+    with pytest.raises(ValueError, match=r"is not the NATS-Bench table: 000001\.pickle\.pbz2 has another form: \w"):
         nats_bench.read(folder)
 
 
 @pytest.mark.parametrize("content", [{}, [], {"meta_archs": 3}, 5])
 def test_meta_of_another_form(written, content):
-    with pytest.raises(ValueError, match=r"is not the NATS-Bench table: meta\.pickle\.pbz2 has another form \("):
+    with pytest.raises(ValueError, match=r"is not the NATS-Bench table: meta\.pickle\.pbz2 has another form: \w"):
         nats_bench.read(written({"meta.pickle.pbz2": packed(content)}))
 
 
@@ -309,7 +307,7 @@ def test_a_cell_that_is_there_twice(written):
     with pytest.raises(ValueError, match=re.escape(f"it has the cell {STRINGS[1]} twice")):
         nats_bench.read(folder)
     path = archive(folder, ["meta.pickle.pbz2", "000000.pickle.pbz2", "000000.pickle.pbz2"])
-    with pytest.raises(ValueError, match=r"\.tar is not the NATS-Bench table: 000000\.pickle\.pbz2 is there twice"):
+    with pytest.raises(ValueError, match=r"\.tar is not the NATS-Bench table: .*000000\.pickle\.pbz2 twice"):
         nats_bench.read(path)
 
 

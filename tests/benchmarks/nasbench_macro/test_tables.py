@@ -99,7 +99,7 @@ def test_an_architecture_of_another_space(written, name):
     ],
 )
 def test_an_entry_without_its_numbers(written, record):
-    with pytest.raises(ValueError, match=rf"{FILE} is damaged, .*: 02012100 lacks a number \("):
+    with pytest.raises(ValueError, match=rf"{FILE} is damaged, .*: 02012100 lacks a number: \w"):
         read(written({"00022000": entry(), "02012100": record}))
 
 

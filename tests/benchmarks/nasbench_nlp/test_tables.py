@@ -134,7 +134,7 @@ def test_a_damaged_archive_is_refused(tmp_path):
     for place in range(150, 200):
         content[place] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"logs\.zip is truncated or no archive of logs"):
+    with pytest.raises(ValueError, match=r"logs\.zip.* is truncated or (damaged|no archive)"):
         nasbench_nlp.read(path)
 
 
@@ -157,7 +157,7 @@ def without(name: str) -> dict:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        *((json.dumps(without(name)), f"lacks '{name}'") for name in NEEDED),
+        *((json.dumps(without(name)), f"is damaged: it lacks '{name}'") for name in NEEDED),
         (json.dumps(log(GRU, 8)[1])[:-1], "is damaged: "),
         ("", "is damaged: "),
         (b"\xff\xfe\x00", "is damaged: "),
@@ -166,7 +166,7 @@ def without(name: str) -> dict:
         ("null", "is damaged: "),
         (json.dumps(log("{}", 8)[1]), "is damaged: no node is h_new_0"),
         (json.dumps(log(GRU.replace("rh", "x"), 8)[1]), "is damaged: node 'x' has the name of an input"),
-        (json.dumps(log(GRU, 8, recepie=json.loads(GRU))[1]), "is damaged: its recipe is no string"),
+        (json.dumps(log(GRU, 8, recepie=json.loads(GRU))[1]), "is damaged: .*its recipe is no string"),
         (json.dumps(log(GRU, 8, test_losses=[1.0])[1]), "is damaged: its losses are of different numbers of epochs"),
         (json.dumps(log(GRU, 8, val_losses=["a", "b", "c"])[1]), "is damaged: could not convert string to float"),
         (json.dumps(log(GRU, 8, val_losses=[[1.0], [2.0], [3.0, 4.0]])[1]), "is damaged: "),
