@@ -33,13 +33,14 @@ class Ranker:
 
     ``fit`` leaves the encoder that it is given as it was, so one pre-trained encoder serves many rankers.
 
-    >>> ranker = archflow.Ranker(encoder, head="gp").fit(archs[labelled], accuracy[labelled])
+    >>> ranker = archflow.Ranker(encoder).fit(archs[labelled], accuracy[labelled])
     >>> mean, std = ranker.predict(archs, return_std=True)
     >>> ranker.suggest(archs, 10)
 
     Args:
         encoder: pre-trained or not; None for a head that does without, as "gp" does.
-        head: the name of a head, see :func:`archflow.ranking.registry.heads`, or one of one's own.
+        head: the name of a head, see :func:`archflow.ranking.registry.heads`, or one of one's own. The default is
+            the best that we know, and fits to all labels, those for validation included; the paper's is "finetune".
         space: where architectures are from, whose proxies the head then reads: a space or its name, "auto" for the
             known space whose operations are called as theirs, None for none.
         seed: fixes whatever is random in the head.
@@ -56,7 +57,7 @@ class Ranker:
     def __init__(
         self,
         encoder: Encoder | None,
-        head: str | Head = "finetune",
+        head: str | Head = "gp",
         *,
         space: str | Space | None = "auto",
         seed: int = 0,

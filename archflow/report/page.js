@@ -358,7 +358,7 @@ function drawMap() {
 
 const curveNames = [...new Set(data.curves.flatMap((plot) => Object.keys(plot.curves)))];
 
-function drawCurves(plot, { title, curves }) {
+function drawCurves(plot, { over, curves }) {
   const palette = lines[dark.matches ? "dark" : "light"];
   const traces = Object.entries(curves).map(([name, values]) => {
     const number = curveNames.indexOf(name), dash = number < palette.length ? "solid" : "dash";
@@ -368,7 +368,7 @@ function drawCurves(plot, { title, curves }) {
       line: { width: 2, color: palette[number % palette.length], dash },
     };
   });
-  const layout = layoutOf({ title: "epoch" }, { title: "" }, {
+  const layout = layoutOf({ title: over }, { title: "" }, {
     hovermode: "x unified", showlegend: true,
     hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("faint"), font: { color: colour("ink") } },
   });

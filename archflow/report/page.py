@@ -10,7 +10,7 @@ import html
 import json
 import math
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -46,6 +46,7 @@ class Report:
         rows: the result table, a dict a method; the first one's keys and those that others add are the columns.
         settings: how the result came about; may be nested.
         held_out: (n,) True where the architecture served neither for training nor for validation; None if unknown.
+        over: what the curves of a plot run over, by its title, where that is not epochs.
 
     Raises:
         ValueError: no method is given, a length differs from ``n``, or the surrogate is not finite.
@@ -61,6 +62,7 @@ class Report:
     rows: Sequence[dict[str, Any]]
     settings: dict[str, Any]
     held_out: Bool[ndarray, " n"] | None = None
+    over: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.scores:
@@ -123,7 +125,10 @@ def _data(report: Report) -> dict[str, Any]:
         "map": {"x": _rounded(components[drawn, 0], 4), "y": _rounded(components[drawn, 1], 4), "explained": explained},
         "colourBar": _colour_bar(accuracy[known] if known.any() else first),
         "best": list(range(len(best))),
-        "curves": [{"title": title, "curves": curves} for title, curves in report.curves.items()],
+        "curves": [
+            {"title": title, "over": report.over.get(title, "epoch"), "curves": curves}
+            for title, curves in report.curves.items()
+        ],
         "rows": report.rows,
         "settings": report.settings,
     }

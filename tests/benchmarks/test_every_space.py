@@ -420,6 +420,6 @@ def test_pre_training_fine_tuning_and_ranking_run_unchanged(space):
     losses = archflow.pretrain(encoder, archs, archflow.FGP(draw, proxy=proxy), epochs=6, device="cpu").losses
     assert losses["reconstruction"][-1] < losses["reconstruction"][0]
     accuracy = np.random.default_rng(0).normal(size=20)
-    scores = archflow.Ranker(encoder, epochs=3, device="cpu").fit(archs[:20], accuracy).predict(archs)
+    scores = archflow.Ranker(encoder, "finetune", epochs=3, device="cpu").fit(archs[:20], accuracy).predict(archs)
     assert scores.shape == (60,)
     assert len(np.unique(scores)) > 10

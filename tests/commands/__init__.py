@@ -14,7 +14,7 @@ QUICK = "--hidden 8 --layers 2 --pretrain-epochs 2 --device cpu"
 ONE_RUN = "--seeds 1 --splits 1 --finetune-epochs 2"
 
 WORKING = {
-    "demo": "demo --pretrain-epochs 1 --out below",
+    "demo": "demo --pretrain-epochs 1 --splits 1 --starts 1 --out below",
     "spaces": "spaces nasbench201 --sample 5 --out out.csv",
     "tables": "tables",
     "tables add": "tables add cells.csv --space nasbench201",
@@ -22,7 +22,7 @@ WORKING = {
     "proxies": "proxies --space darts --input two.jsonl --proxy params,nwot --width 4 --depth 1 --size 8 "
     "--batch-size 8 --processes 1 --device cpu --out out.csv",
     "pretrain": f"pretrain --input cells.csv {QUICK} --out out.archflow",
-    "finetune": "finetune --input some.jsonl --finetune-epochs 2 --device cpu --out out.archflow",
+    "finetune": "finetune --input some.jsonl --head finetune --finetune-epochs 2 --device cpu --out out.archflow",
     "rank": "rank ranker.archflow --input cells.csv --out out.csv",
     "suggest": "suggest ranker.archflow --input cells.csv --out out.csv",
     "report": "report ranker.archflow --input cells.csv --label-column accuracy --out out.html",

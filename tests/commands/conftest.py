@@ -1,7 +1,6 @@
 """What the tests of all verbs ask for: small files of every kind, and a demonstration of some seconds."""
 
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -86,14 +85,19 @@ def here(made, tmp_path, monkeypatch):
     return folder
 
 
+def quick_ranker(encoder, head, **settings):
+    """A ranker that learns little."""
+    return Ranker(encoder, head, **{"finetune": {"epochs": 3}, "gp": {"trees": 3}}[head], **settings)
+
+
 @pytest.fixture
 def small_demo(monkeypatch):
-    """The demonstration on 500 cells with 3 epochs of fine-tuning; the table that it reads."""
+    """The demonstration on 500 cells with quick heads; the table that it reads."""
     archs, rng = SPACE.sample(10_000, seed=1)[:500], np.random.default_rng(1)
     accuracy = np.log(SPACE.parameters(archs)) + rng.normal(size=500)
     stand_in = Table("nasbench201/analog", SPACE, archs, {"accuracy": accuracy}, "accuracy")
     monkeypatch.setattr(demonstration, "table", lambda name: stand_in)
-    monkeypatch.setattr(demonstration, "Ranker", partial(Ranker, epochs=3))
+    monkeypatch.setattr(demonstration, "Ranker", quick_ranker)
     return stand_in
 
 

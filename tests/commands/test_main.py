@@ -43,9 +43,12 @@ def test_the_whole_path_in_a_shell(tmp_path):
 
     labels = {"cell": SPACE.format(table.archs)[:20], "acc": np.log(table["flops"][:20])}
     write_table(tmp_path / "labels.jsonl", labels)
-    finetune = "finetune --input labels.jsonl --arch-column cell --label-column acc --finetune-epochs 3"
+    finetune = "finetune --input labels.jsonl --arch-column cell --label-column acc --head finetune --finetune-epochs 3"
     tuned = run(*f"{finetune} --pretrained a/encoder --out ranker.archflow".split(), cwd=tmp_path)
-    assert (tuned.code, tuned.out) == (0, "fine-tuned on 20 labels: ranker.archflow\n")
+    assert (tuned.code, tuned.out) == (
+        0,
+        "finetune on a/encoder, space nasbench201\nfitted on 20 labels: ranker.archflow\n",
+    )
     assert tuned.lines[-1].startswith("fine-tuning: 3/3 ")
     assert [line for line in tuned.lines if not re.match(r"fine-tuning: \d/3 ", line)] == []
 

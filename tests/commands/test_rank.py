@@ -31,10 +31,11 @@ def test_a_space_is_written_with_closed_forms_or_without(here, call, name):
 def test_finetune_and_rank_are_the_ranker(here, call):
     tuned = call(*words("finetune", "--pretrained encoder.archflow --validation others.parquet --seed 2 --json"))
     table, others = read_table("some.jsonl", SPACE), read_table("others.parquet", SPACE)
-    model = Ranker(load_encoder("encoder.archflow")[0], epochs=2, seed=2, device="cpu")
+    model = Ranker(load_encoder("encoder.archflow")[0], "finetune", epochs=2, seed=2, device="cpu")
     model.fit(table.archs, table["accuracy"], (others.archs, others["accuracy"]))
     assert tuned.json == {
-        **{"out": "out.archflow", "labels": 20},
+        **{"out": "out.archflow", "space": "nasbench201", "head": "finetune", "encoder": "encoder.archflow"},
+        **{"labels": 40, "fit": 20, "validation": 20},
         **{"loss": model.losses[-1], "validation_tau": max(model.validation_taus)},
     }
     ranked = call("rank", "out.archflow", "--input", "cells.csv", "--out", "out.csv", "--top", 25, "--json")
@@ -61,8 +62,24 @@ def test_a_seed_fixes_the_ranker(here, call):
 
 
 def test_a_ranker_without_pretraining(here, call):
-    assert call(*words("finetune")).code == 0
+    """Random weights, or no encoder where the head needs none; both are said, and so is the space."""
+    random = call(*words("finetune"))
+    assert (random.code, random.out.splitlines()) == (
+        0,
+        [
+            "finetune on an encoder with random weights, space nasbench201, which is assumed; --space names another",
+            "fitted on 20 labels: out.archflow",
+        ],
+    )
     assert Ranker.load("out.archflow").provenance == {"space": "nasbench201"}
+    default = call("finetune", "--input", "some.jsonl", "--validation", "others.parquet", "--space", "nasbench201")
+    assert (default.code, default.out.splitlines()) == (
+        0,
+        ["gp on no encoder, space nasbench201", "fitted on 40 labels (20 + 20): ranker.archflow"],
+    )
+    assert (Ranker.load("ranker.archflow").encoder, Ranker.load("ranker.archflow").head) == (None, "gp")
+    few = call("finetune", "--input", "some.jsonl", "--lr", 1)
+    few.assert_mistake("head 'gp' has no setting 'lr'")
     assert call(*words("finetune", "--input graphs.csv --space nasbench-graph")).code == 0
     assert Ranker.load("out.archflow").provenance == {"space": "nasbench-graph"}
 

@@ -129,7 +129,7 @@ def test_a_run_is_what_the_python_face_gives(whole):
         (line,) = [each for each in outcome.lines if place(each) == (method, 0.2, 1, 1)]
         plain = seeded_encoder("resgatedgcn", SPACE.vocabulary, 1, {"hidden": 8, "layers": 2})
         model = plain if method == "none" else kept(folder, line)[0]
-        ranker = Ranker(model, seed=1, epochs=2, device="cpu")
+        ranker = Ranker(model, "finetune", seed=1, epochs=2, device="cpu")
         validation = TABLE.archs[part.validation], accuracy[part.validation]
         score = ranker.fit(TABLE.archs[part.labelled], accuracy[part.labelled], validation).predict(
             TABLE.archs[part.test]
