@@ -6,4 +6,4 @@ import zlib
 ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, UnicodeDecodeError),
 )
-"""What ``zipfile`` raises where a file is no zip file, or a damaged one, when it is opened and when it is read."""
+"""What ``zipfile`` raises on opening or reading a file that is damaged or not a zip file."""
