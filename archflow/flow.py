@@ -1,8 +1,8 @@
-"""The flow surrogate: how random vectors travel forward and backward through an architecture.
+"""The flow surrogate: random vectors passed forward and backward through an architecture.
 
 From "Learning to Flow from Generative Pretext Tasks for Neural Architecture Encoding" (NeurIPS 2025, arXiv:2510.18360).
-Nothing is learned: for a fixed draw (r, P, W) the surrogate is a function of the DAG alone, and it does not depend on
-how the nodes are numbered. An encoder that can reconstruct it has learned to imitate information flow.
+Nothing is learned: for a fixed draw (r, P, W) the surrogate is a function of the DAG alone, whatever the numbering of
+its nodes. An encoder that can reconstruct it has learned to imitate information flow.
 
     f_i = r                                        for nodes without predecessors
     f_i = α m_i + (1 − α) ReLU([h_i ‖ m_i] W)      with m_i = Σ f_j over predecessors, h_i = P[operation of i]
@@ -10,8 +10,8 @@ how the nodes are numbered. An encoder that can reconstruct it has learned to im
     b_i = α m_i + (1 − α) ReLU([h_i ‖ m_i] W)      with m_i = Σ b_j over successors
     s   = Σ b_i over nodes without predecessors
 
-For ablations one pass may be left out: r flows in where the other pass begins, and s is read where it ends. Or there
-are several rounds: what came back flows in again, f_i = b_i of the round before for nodes without predecessors.
+For ablations, one pass can be omitted: r then enters where the remaining pass starts, and s is read where it ends. Or
+there can be several rounds, with f_i = b_i of the previous round for nodes without predecessors.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from archflow.archs.ragged import Ragged
 from archflow.support.settings import short
 
 Passes = Literal["both", "forward", "backward"]
-"""Which of the two passes of a flow surrogate are made."""
+"""Which passes of the flow surrogate to make."""
 
-_AT_ONCE = 1 << 16
-"""So many architectures are swept together; more would take memory and save no time."""
+_CHUNK = 1 << 16
+"""Architectures swept at a time; more would take memory without saving time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +42,11 @@ class FlowDraw:
     """The random numbers of a flow surrogate, drawn once for a space and kept.
 
     Attributes:
-        r: what flows in, shape (k,).
-        P: a row for each operation, shape (operations, k).
-        W: the transformation, shape (2k, k); its upper half meets the operation, its lower half the message.
-        std: standard deviation with which :meth:`sample` drew P and W; None for other draws.
-        seed: of :meth:`sample`; None for other draws.
+        r: the initial flow, shape (k,).
+        P: one row per operation, shape (operations, k).
+        W: the transformation, shape (2k, k); its upper half applies to the operation, its lower half to the message.
+        std: standard deviation of P and W if drawn by :meth:`sample`, else None.
+        seed: the seed of :meth:`sample`, else None.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -95,20 +95,20 @@ def flow_surrogate(
 ) -> Float[Tensor, "archs k"]:
     """The surrogate s of every architecture, in the draw's dtype and on its device.
 
-    Many architectures are swept at once, generation by generation, so the cost is that of a few matrix products, not of
-    a loop over nodes. Deterministic; an architecture's surrogate does not depend on which others are in the batch.
+    All architectures are swept together, generation by generation, so the cost is a few matrix products rather than a
+    loop over nodes. Deterministic; an architecture's surrogate does not depend on the rest of the batch.
 
     Args:
         archs: any DAGs, with any number of inputs and outputs.
         draw: r, P and W; P must have a row for each operation of the batch's vocabulary.
-        alpha: α, how much of a message passes unchanged.
+        alpha: α, the share of a message that passes unchanged.
         passes: "both", as published. "forward" alone: s = Σ f_i over nodes without successors. "backward" alone:
-            b_i = r for nodes without successors, which is the forward pass along edges that are turned round.
-        rounds: how many times information flows forward and back; 1 is published.
+            b_i = r for nodes without successors, which is the forward pass along reversed edges.
+        rounds: how many times the flow goes forward and back; 1 is published.
 
     Raises:
-        ValueError: the draw has not one row in P for each operation, α is not between 0 and 1, the passes are unknown,
-            or the rounds are none or above 1,000, or several of one pass, which ends where the next could not begin.
+        ValueError: P does not have one row per operation, α is not between 0 and 1, the passes are unknown, or the
+            rounds are not from 1 to 1,000, or are several of one pass, whose end cannot start the next.
     """
     if len(draw.P) != len(archs.vocabulary):
         raise ValueError(
@@ -120,14 +120,14 @@ def flow_surrogate(
         raise ValueError(f"unknown passes {short(passes)}; known: {', '.join(get_args(Passes))}")
     if not 1 <= rounds <= 1000 or (rounds > 1 and passes != "both"):
         raise ValueError(f"rounds must be 1, or up to 1,000 with both passes, not {rounds} with passes '{passes}'")
-    if len(archs) > _AT_ONCE:
-        parts = (archs[start : start + _AT_ONCE] for start in range(0, len(archs), _AT_ONCE))
+    if len(archs) > _CHUNK:
+        parts = (archs[start : start + _CHUNK] for start in range(0, len(archs), _CHUNK))
         return torch.cat([flow_surrogate(part, draw, alpha, passes, rounds) for part in parts])
     k, device = draw.r.numel(), draw.r.device
-    # Rows of a multiple of 8 numbers halve the time of the narrow matrix products; the added zeros stay zeros.
-    wide = -k % 8
-    r, W = pad(draw.r, (0, wide)), (1 - alpha) * pad(draw.W[k:], (0, wide, 0, wide))
-    of_operation = (1 - alpha) * pad(draw.P @ draw.W[:k], (0, wide))
+    # Padding rows to a multiple of 8 halves the time of the narrow matrix products; the added zeros stay zero.
+    padding = -k % 8
+    r, W = pad(draw.r, (0, padding)), (1 - alpha) * pad(draw.W[k:], (0, padding, 0, padding))
+    of_operation = (1 - alpha) * pad(draw.P @ draw.W[:k], (0, padding))
 
     sweep = archs.sweep
     operations = torch.from_numpy(archs.operations[sweep.nodes].astype(np.int64)).to(device)
@@ -139,13 +139,13 @@ def flow_surrogate(
         transformed = torch.addmm(from_operation[rows], message, W).relu_()
         torch.add(transformed, message, alpha=alpha, out=flow[rows])
 
-    # A backward pass alone begins at the nodes without successors, and writes over all others.
+    # A backward pass alone starts at the nodes without successors and overwrites all others.
     flow[sweep.generations[0].rows if passes != "backward" else slice(None)] = r
     for _ in range(rounds):
         if passes != "backward":
             for generation in sweep.generations[1:]:
                 pass_on(generation.rows, sweep.predecessors)
-        # From here on the rows of `flow` turn from f into b; those without successors stay.
+        # Here the rows of `flow` change from f to b; those without successors stay.
         if passes != "forward":
             for generation in reversed(sweep.generations):
                 pass_on(generation.inner, sweep.successors)
@@ -154,7 +154,7 @@ def flow_surrogate(
 
 
 def standardised(columns: Float[Tensor, "archs k"]) -> Float[Tensor, "archs k"]:
-    """Each column to mean 0 and variance 1; a column that is constant up to rounding to 0."""
+    """Scale each column to mean 0 and variance 1; a column that is constant up to rounding becomes 0."""
     centred = columns.double() - columns.double().mean(0)
     spread = centred.square().mean(0).sqrt()
     constant = spread <= 1e-6 * columns.double().abs().amax(0)

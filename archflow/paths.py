@@ -1,25 +1,25 @@
-"""Path features: what the paths of an architecture are made of, as named columns.
+"""Path features: named columns that describe the paths of an architecture.
 
-For a set S of operations, three sweeps from the nodes without predecessors (sources) to those without successors
-(sinks), each a flow in another algebra. GRAF (Kadlecová et al., ICML 2024) has the idea of features restricted to S.
+For a set S of operations there are three sweeps from the nodes without predecessors (sources) to those without
+successors (sinks), each in a different semiring. Restricting features to S follows GRAF (Kadlecová et al., ICML 2024).
 
     [i ∈ S]      1 if the operation of node i is in S, else 0
-    cost_i(S)    1 if it is in S, 0 if it is an input or output of the network, else ∞
+    cost_i(S)    1 if it is in S, 0 if node i is an input or output of the network, else ∞
 
     d_i(S) = cost_i(S) + min d_j(S)      shortest path that uses only operations in S          (min, +)
     m_i(S) = [i ∈ S] + max m_j(S)        most operations of S on any one path                  (max, +)
     n_i(S) = [cost_i(S) < ∞] Σ n_j(S)    number of paths that use only operations in S         (+, ×)
 
-with j over the predecessors of i; for a source the minimum and the maximum are 0, and the sum is 1. What arrives at the
-sinks is folded by the same min, max or sum. A sweep back says which nodes lead to a sink through S alone:
+with j over the predecessors of i; for a source the minimum and the maximum are 0, and the sum is 1. The values at the
+sinks are reduced by the same min, max or sum. A backward sweep finds the nodes that lead to a sink through S alone:
 
     e_i(S) = [cost_i(S) < ∞] max e_j(S)  with j over the successors of i; for a sink the maximum is 1    (max, ×)
 
-Node i is on a path of S if n_i(S) e_i(S) > 0; the nodes of S that are so are counted for each operation. So much of an
-architecture is alive where operations outside S cut, as "none" does in NAS-Bench-201. Beside them stand, for each S,
-the edges from a source to a node of S and from such a node to a sink; counts of operations; and the size and shape of
-the whole graph. Everything is an exact number or a function of one, so it depends neither on how nodes are numbered nor
-on the other architectures of a batch.
+Node i is on a path of S if n_i(S) e_i(S) > 0; such nodes of S are counted per operation. They are the part of an
+architecture that stays alive if operations outside S cut paths, as "none" does in NAS-Bench-201. Further columns are,
+for each S, the number of edges from a source to a node of S and from such a node to a sink; the counts of operations;
+and the size and shape of the whole graph. Every feature is an exact number or a function of one, so it depends neither
+on the numbering of the nodes nor on the other architectures of a batch.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from numpy import ndarray
 from archflow.archs.batch import ArchBatch
 
 OF_A_SET = ("shortest path", "most on a path", "paths", "from sources", "into sinks")
-"""The columns that there are for each set of operations; paths are counted as log(1 + n)."""
+"""The columns for each set of operations; the number of paths n is given as log(1 + n)."""
 OF_THE_GRAPH = ("nodes", "edges", "depth", "width", "skips")
 """Depth is the longest path in edges, width the size of the largest generation, skips the edges from source to sink."""
 
-_COLUMNS = 400
-"""Sets grow as long as there are fewer columns than so many."""
-_AT_ONCE = 1 << 20
-"""So many nodes times sets are swept together."""
-_MANY = 2.0**53
-"""Paths are counted up to here, where float64 still holds every whole number."""
+_MAX_COLUMNS = 400
+"""Larger sets are added as long as there are fewer columns than this."""
+_CHUNK = 1 << 20
+"""Nodes times sets to sweep at a time."""
+_MAX_PATHS = 2.0**53
+"""Paths are counted up to here, below which float64 holds every integer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class PathFeatures:
     """Named columns for each architecture.
 
     Attributes:
-        names: as "paths of conv3x3+pool", "count of pool" or "depth".
-        values: float32, a row an architecture.
+        names: such as "paths of conv3x3+pool", "count of pool" or "depth".
+        values: float32, one row per architecture.
     """
 
     names: tuple[str, ...]
@@ -66,12 +66,9 @@ class PathFeatures:
 def path_features(archs: ArchBatch) -> PathFeatures:
     """Path features of every architecture, the same columns for all batches of one vocabulary.
 
-    The sets S are those of one operation, of two, and so on as long as columns stay below 400, and that of all; inputs
-    and outputs, the operations whose names begin so, are in none. Where no path is restricted to S, its length is one
-    more than the most operations that any path has.
-
-    Returns:
-        The columns; a constant one is kept.
+    The sets S are those of one operation, of two, and so on while there are fewer than 400 columns, and the set of all
+    operations. Operations whose names begin with "input" or "output" are in none of them. If no path is restricted to
+    S, the shortest is taken to be one longer than the most operations on any path. Constant columns are kept.
     """
     inner = [number for number, name in enumerate(archs.vocabulary) if not name.startswith(("input", "output"))]
     sets = operation_sets(inner)
@@ -81,29 +78,29 @@ def path_features(archs: ArchBatch) -> PathFeatures:
     place.T[place.T >= 0] = np.arange((place >= 0).sum())
     names = _names(archs.vocabulary, sets)
     values = np.empty((len(archs), len(names)), np.float32)
-    step = max(1, _AT_ONCE * len(archs) // (len(archs.operations) * len(sets)))
+    step = max(1, _CHUNK * len(archs) // (len(archs.operations) * len(sets)))
     for start in range(0, len(archs), step):
         values[start : start + step] = np.concatenate(_columns(archs[start : start + step], place), axis=1)
     return PathFeatures(names, values)
 
 
 def operation_sets(inner: Sequence[int]) -> list[list[int]]:
-    """The sets S of path features, by size; the last holds all of ``inner``, even if that is none."""
+    """The sets S of path features by size; the last holds all of ``inner``, which may be empty."""
     sets = [[number] for number in inner] if len(inner) > 1 else []
     columns = len(inner) * (2 * len(OF_A_SET) + 1)
     for size in range(2, len(inner)):
         columns += comb(len(inner), size) * (len(OF_A_SET) + size)
-        if columns >= _COLUMNS:
+        if columns >= _MAX_COLUMNS:
             break
         sets += [list(chosen) for chosen in combinations(inner, size)]
     return [*sets, list(inner)]
 
 
 def weisfeiler_leman_features(archs: ArchBatch, hops: int) -> scipy.sparse.csr_array:
-    """How often each class of neighbourhood occurs in each architecture, a column a class of 0, 1, …, ``hops`` hops.
+    """Counts of each class of neighbourhood in each architecture, one column per class of 0, 1, …, ``hops`` hops.
 
-    The classes are those of :meth:`ArchBatch.neighbourhoods`, numbered for this batch and its slices; so labelled and
-    candidate architectures must come in one batch to share columns.
+    The classes are those of :meth:`ArchBatch.neighbourhoods`, numbered for this batch and its slices, so labelled and
+    candidate architectures must come from one batch to share columns.
 
     Returns:
         Counts, float32, of shape (archs, classes).
@@ -121,12 +118,12 @@ def weisfeiler_leman_features(archs: ArchBatch, hops: int) -> scipy.sparse.csr_a
 
 
 def _names(vocabulary: Sequence[str], sets: Sequence[Sequence[int]]) -> tuple[str, ...]:
-    called = ["+".join(vocabulary[number] for number in chosen) for chosen in sets[:-1]] + ["all"]
+    set_names = ["+".join(vocabulary[number] for number in chosen) for chosen in sets[:-1]] + ["all"]
     return (
-        *(f"{feature} of {name}" for feature in OF_A_SET for name in called),
+        *(f"{feature} of {name}" for feature in OF_A_SET for name in set_names),
         *(
             f"{vocabulary[number]} on paths of {name}"
-            for name, chosen in zip(called, sets, strict=True)
+            for name, chosen in zip(set_names, sets, strict=True)
             for number in chosen
         ),
         *(f"count of {name}" for name in vocabulary),
@@ -162,7 +159,7 @@ def _columns(archs: ArchBatch, place: Int[ndarray, "operations sets"]) -> list[F
 def _sums(
     archs: ArchBatch, nodes: Int[ndarray, " n"], weights: Float[ndarray, " n"]
 ) -> Float[ndarray, "archs operations"]:
-    """The weights of nodes, summed for each architecture and operation."""
+    """The sums of node weights per architecture and operation."""
     operations = len(archs.vocabulary)
     places = archs.owners[nodes] * operations + archs.operations[nodes]
     return np.bincount(places, weights, len(archs) * operations).reshape(-1, operations)
@@ -194,7 +191,7 @@ def _swept(
     cost: ndarray,
     place: ndarray,
 ) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-    """All flows at once: a row of the sweep comes after those that it reads from."""
+    """All flows in one loop, as each row of the sweep comes after those that it reads from."""
     rows, sets = len(operations), cost.shape[1]
     d, m, n, e = np.empty((rows, sets)), np.empty((rows, sets)), np.empty((rows, sets)), np.empty((rows, sets))
     shortest, most, paths = np.full((archs, sets), np.inf), np.zeros((archs, sets)), np.zeros((archs, sets))
@@ -207,7 +204,7 @@ def _swept(
             for s in range(sets):
                 d[i, s] = min(d[i, s], d[j, s])
                 m[i, s] = max(m[i, s], m[j, s])
-                n[i, s] = min(n[i, s] + n[j, s], _MANY)
+                n[i, s] = min(n[i, s] + n[j, s], _MAX_PATHS)
         for s in range(sets):
             d[i, s] += cost[operation, s]
             m[i, s] += place[operation, s] >= 0
@@ -215,7 +212,7 @@ def _swept(
             if is_sink:
                 shortest[arch, s] = min(shortest[arch, s], d[i, s])
                 most[arch, s] = max(most[arch, s], m[i, s])
-                paths[arch, s] = min(paths[arch, s] + n[i, s], _MANY)
+                paths[arch, s] = min(paths[arch, s] + n[i, s], _MAX_PATHS)
     for i in range(rows - 1, -1, -1):
         arch, operation = owners[i], operations[i]
         e[i] = 1.0 if ends[i] == ends[i + 1] else 0.0

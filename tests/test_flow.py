@@ -289,7 +289,7 @@ def test_variants_by_hand():
 
 
 def test_variants_of_very_many_architectures(monkeypatch):
-    monkeypatch.setattr("archflow.flow._AT_ONCE", 7)
+    monkeypatch.setattr("archflow.flow._CHUNK", 7)
     archs, draw = NASBench201().sample(50, seed=0), FlowDraw.sample(7)
     for variant in (("forward", 1), ("backward", 1), ("both", 2)):
         parts = torch.cat([flow_surrogate(archs[[index]], draw, 0.5, *variant) for index in range(len(archs))])

@@ -110,7 +110,7 @@ def test_independent_of_numbering_and_batch(graphs, random):
 def test_batches_that_are_swept_in_parts(monkeypatch):
     archs = batch_of(random_graphs(50, seed=3))
     whole = path_features(archs).values
-    monkeypatch.setattr("archflow.paths._AT_ONCE", 1)
+    monkeypatch.setattr("archflow.paths._CHUNK", 1)
     np.testing.assert_array_equal(path_features(archs).values, whole)
     np.testing.assert_array_equal(path_features(archs[::-2]).values, whole[::-2])
 

@@ -1,8 +1,8 @@
 """Many architectures at once: a batch of directed acyclic graphs as a few flat arrays.
 
-An architecture is a DAG whose nodes carry an operation of a vocabulary. A batch keeps the nodes of all architectures
-end to end, and so the edges; two arrays of offsets say where each architecture begins. There is no Python object per
-architecture, and no loop over them.
+An architecture is a DAG whose nodes each carry an operation from a vocabulary. A batch concatenates the nodes of all
+architectures, and likewise their edges; two arrays of offsets say where each architecture starts. There is neither a
+Python object per architecture nor a loop over architectures.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class ArchBatch:
     """A batch of architectures, validated on construction.
 
     Attributes:
-        operations: the operation of every node, an index into ``vocabulary``; all architectures end to end.
+        operations: the operation of every node, an index into ``vocabulary``; all architectures concatenated.
         node_offsets: architecture ``i`` owns the nodes ``node_offsets[i]:node_offsets[i + 1]``; int64.
-        edges: source and target of every edge, as node numbers *within* their architecture (from 0); kept in the order
-            of their targets, then sources.
+        edges: source and target of every edge, as node numbers *within* its architecture (from 0); sorted by target,
+            then source.
         edge_offsets: architecture ``i`` owns the edges ``edge_offsets[i]:edge_offsets[i + 1]``; int64.
         vocabulary: the names of the operations.
 
-    The inputs of an architecture are its nodes without predecessors, whatever they are called. Operations and edges are
-    kept in the smallest unsigned integer type that holds them.
+    The inputs of an architecture are its nodes without predecessors, whatever their names. Operations and edges are
+    stored in the smallest unsigned integer type that holds them.
 
     Raises:
-        ValueError: an architecture is no DAG, has an operation outside the vocabulary or an edge to a missing node, or
-            the batch is empty; the message names the architecture's index.
+        ValueError: an architecture is not a DAG, has an operation outside the vocabulary or an edge to a missing node,
+            or the batch is empty; the message names the architecture's index.
     """
 
     operations: Integer[ndarray, " nodes"]
@@ -63,7 +63,7 @@ class ArchBatch:
     edge_offsets: Int[ndarray, " archs+1"]
     vocabulary: tuple[str, ...]
     _node_columns: dict[str, Shaped[ndarray, " nodes"]] = field(default_factory=dict)
-    """What was derived for each node and is worth keeping when the batch is sliced."""
+    """Derived values for each node, which are kept when the batch is sliced."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -79,18 +79,18 @@ class ArchBatch:
         set_(self, "edges", edges.astype(np.min_scalar_type(int(edges.max(initial=0)))))
         set_(self, "edges", self.edges[:, sorted_edges(self.node_offsets, self.edges, self.edge_offsets)])
         self._node_columns["generation"] = generations(self.predecessors, self.successors, self.node_offsets)
-        # The neighbour lists take six times the room of the batch; they are made again when they are asked for.
+        # The neighbour lists take six times the memory of the batch, so they are recomputed when needed.
         self.__dict__.pop("predecessors")
         self.__dict__.pop("successors")
 
-    # Ways in
+    # Constructors
 
     @classmethod
     def from_graphs(cls, graphs: Iterable[Graph], vocabulary: Sequence[str]) -> ArchBatch:
         """From pairs (operation names, edges), e.g. ``(["input", "conv", "output"], [(0, 1), (1, 2)])``.
 
         Raises:
-            ValueError: see the class; also an operation name that is not in ``vocabulary``.
+            ValueError: see the class; or an operation name is not in ``vocabulary``.
         """
         graphs = list(graphs)
         number = {name: index for index, name in enumerate(vocabulary)}
@@ -128,7 +128,7 @@ class ArchBatch:
         adjacency: Bool[ndarray, "archs nodes nodes"],
         vocabulary: Sequence[str],
     ) -> ArchBatch:
-        """Architectures of one size; ``adjacency[i, u, v]`` says whether architecture i has the edge u→v."""
+        """Architectures with equally many nodes; ``adjacency[i, u, v]`` is whether architecture i has the edge u→v."""
         archs, nodes = operations.shape
         _, sources, targets = np.nonzero(adjacency)
         return cls(
@@ -141,7 +141,7 @@ class ArchBatch:
 
     @classmethod
     def from_networkx(cls, graphs: Iterable[networkx.DiGraph], vocabulary: Sequence[str]) -> ArchBatch:
-        """From networkx graphs whose nodes carry an ``operation`` name; nodes are numbered in their order."""
+        """From networkx graphs whose nodes have an ``operation`` name; nodes are numbered in the graph's order."""
         return cls.from_graphs(map(convert.from_networkx, graphs), vocabulary)
 
     @classmethod
@@ -180,18 +180,18 @@ class ArchBatch:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor], vocabulary: Sequence[str]) -> ArchBatch:
-        """From what :meth:`tensors` gives; a KeyError names an array that is missing."""
+        """The inverse of :meth:`tensors`; a KeyError names a missing array."""
         operations, node_offsets, edges, edge_offsets = (tensors[name].numpy() for name in _ARRAYS)
         return cls(operations, node_offsets, edges, edge_offsets, tuple(vocabulary))
 
-    # Ways out
+    # Conversions
 
     def save(self, path: str | Path) -> None:
-        """Write the batch to one file, which loads without pickle."""
+        """Write the batch to one safetensors file."""
         save_tensors(path, "archs", self.tensors(), {"vocabulary": self.vocabulary})
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The batch's arrays by name, for files; they share its memory."""
+        """The batch's arrays by name, sharing its memory, to be saved."""
         return {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
 
     def graph(self, index: int) -> Graph:
@@ -207,14 +207,14 @@ class ArchBatch:
         return names, [(int(source), int(target)) for source, target in self.edges[:, edges].T]
 
     def to_networkx(self) -> list[networkx.DiGraph]:
-        """One ``networkx.DiGraph`` an architecture; nodes carry the name of their ``operation``."""
+        """One ``networkx.DiGraph`` per architecture; nodes have the name of their ``operation``."""
         return [convert.to_networkx(*self.graph(index)) for index in range(len(self))]
 
     def to_pyg(self) -> torch_geometric.data.Batch:
         """A PyTorch Geometric ``Batch``: ``x`` (nodes,) int64 operation numbers, ``edge_index``, ``batch``, ``ptr``."""
         return convert.to_pyg(self.operations, self.node_offsets, self.edges, self.edge_offsets)
 
-    # What a batch knows
+    # Properties
 
     def __len__(self) -> int:
         return len(self.node_offsets) - 1
@@ -255,12 +255,12 @@ class ArchBatch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the batch's arrays take, those derived for each node included."""
+        """Size of the batch's arrays in bytes, including those derived for each node."""
         return sum(array.nbytes for array in (*(getattr(self, name) for name in _ARRAYS), *self._node_columns.values()))
 
     @property
     def generations(self) -> Integer[ndarray, " nodes"]:
-        """Length of the longest path to each node from a node without predecessors."""
+        """Length of the longest path from a node without predecessors to each node."""
         return self._node_columns["generation"]
 
     @property
@@ -289,14 +289,14 @@ class ArchBatch:
         return self.predecessors.followed_by(self.successors)
 
     def neighbourhoods(self, hops: int, directed: bool = False) -> list[Integer[ndarray, " nodes"]]:
-        """For 0, 1, …, ``hops`` a class number for each node: equal where all that lies within so many edges is equal.
+        """For 0, 1, …, ``hops``, a class for each node: equal if everything within that many edges is equal.
 
-        Two nodes are in the same class of h + 1 hops if they are in the same class of h hops and so are their
-        neighbours, counted (Weisfeiler and Leman's refinement). Edges count in both directions; where they are
-        ``directed``, predecessors and successors are counted apart. A message-passing network of h layers gives both
-        nodes the same value, so it needs to compute that value once. The numbers hold for this batch and all slices of
-        it. Neighbourhoods are told apart by 64-bit sums of random numbers: for a million distinct ones, two are taken
-        for equal with probability below 3e-8.
+        Two nodes are in the same class of h + 1 hops if they are in the same class of h hops and the multisets of their
+        neighbours' classes of h hops are equal (Weisfeiler-Leman refinement). Edges count in both directions; if
+        ``directed``, predecessors and successors are counted separately. A message-passing network of h layers gives
+        both nodes the same value, which it needs to compute only once. The numbers are valid for this batch and its
+        slices. Neighbourhoods are compared by 64-bit sums of random numbers: among a million distinct ones, the
+        probability that any two collide is below 3e-8.
         """
         names = [f"{'directed ' if directed else ''}hop{hop}" for hop in range(hops + 1)]
         if names[-1] not in self._node_columns:
@@ -310,11 +310,11 @@ class ArchBatch:
         return sweep(self.generations, self.predecessors, self.successors, self.node_offsets)
 
     def digest(self, *columns: ndarray) -> str:
-        """16 hex digits that tell these architectures, and columns that belong to them, from others."""
+        """16 hexadecimal digits that identify these architectures and any columns that belong to them."""
         return digest_arrays((*(getattr(self, name) for name in _ARRAYS), *columns))
 
     def require_vocabulary(self, vocabulary: Sequence[str], whose: str) -> None:
-        """Raise ValueError unless the batch has this vocabulary; ``whose`` names the other side in the message."""
+        """Raise ValueError unless the batch has this vocabulary; ``whose`` says in the message whose it is."""
         if self.vocabulary != tuple(vocabulary):
             raise ValueError(
                 f"the architectures are of another space than {whose}: their operations are "
@@ -331,7 +331,7 @@ class ArchBatch:
         vocabulary: tuple[str, ...],
         node_columns: dict[str, ndarray],
     ) -> ArchBatch:
-        """A batch made of parts of valid ones: nothing is checked again."""
+        """A batch made from parts of valid ones, without checking them again."""
         batch = object.__new__(cls)
         values = (operations, node_offsets, edges, edge_offsets, vocabulary, node_columns)
         for name, value in zip(cls.__dataclass_fields__, values, strict=True):

@@ -1,4 +1,4 @@
-"""What makes arrays a batch of architectures; each check raises a ValueError that names the architecture's number."""
+"""Checks of a batch's arrays; each raises a ValueError that names the architecture's number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from archflow.archs.ragged import owner
 def check_sizes(
     operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray, vocabulary: tuple[str, ...]
 ) -> None:
-    """The arrays fit together, no architecture is empty, and no operation is named twice."""
+    """Check that the arrays fit together, no architecture is empty, and no operation is named twice."""
     if not all(np.issubdtype(array.dtype, np.integer) for array in (operations, edges)):
         raise ValueError("operations and edges must be arrays of integers")
     if operations.ndim != 1 or edges.ndim != 2 or edges.shape[0] != 2:
@@ -23,7 +23,9 @@ def check_sizes(
         raise ValueError("the batch is empty: it needs at least one architecture")
     for offsets, size, what in ((node_offsets, len(operations), "node"), (edge_offsets, edges.shape[1], "edge")):
         if len(offsets) != len(node_offsets) or offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) < 0).any():
-            raise ValueError(f"{what}_offsets must rise from 0 to the number of {what}s ({size}), one for each start")
+            raise ValueError(
+                f"{what}_offsets must rise from 0 to the number of {what}s ({size}) in one step per architecture"
+            )
     if (np.diff(node_offsets) == 0).any():
         raise ValueError(f"architecture {int(np.argmin(np.diff(node_offsets)))}: it has no nodes")
 
@@ -31,7 +33,7 @@ def check_sizes(
 def check_values(
     operations: ndarray, node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray, vocabulary: tuple[str, ...]
 ) -> None:
-    """Every operation is in the vocabulary, and every edge joins nodes of its architecture."""
+    """Check that every operation is in the vocabulary, and that every edge joins nodes of its architecture."""
     unknown = (operations < 0) | (operations >= len(vocabulary))
     if unknown.any():
         node = int(np.argmax(unknown))
@@ -51,7 +53,7 @@ def check_values(
 
 
 def sorted_edges(node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray) -> Int[ndarray, " edges"]:
-    """The order of the edges by target, then source; no edge may be given twice."""
+    """The order of the edges by target, then source; ValueError if an edge is given twice."""
     span = int(np.diff(node_offsets).max())
     first = np.repeat(node_offsets[:-1], np.diff(edge_offsets))
     keys = (first + edges[1]) * span + edges[0]

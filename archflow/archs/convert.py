@@ -1,4 +1,4 @@
-"""Architectures from and to the graphs of networkx and PyTorch Geometric, which are imported where they are used."""
+"""Conversion to and from networkx and PyTorch Geometric, which are imported on use."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def from_networkx(graph: networkx.DiGraph) -> tuple[list[str], list[tuple[int, int]]]:
-    """The operation of each node, by its ``operation``, and the edges; nodes are numbered in the graph's order."""
+    """The ``operation`` of each node, and the edges; nodes are numbered in the graph's order."""
     number = {node: index for index, node in enumerate(graph.nodes)}
     names = [graph.nodes[node]["operation"] for node in graph.nodes]
     return names, [(number[source], number[target]) for source, target in graph.edges]
 
 
 def to_networkx(names: Sequence[str], edges: Sequence[tuple[int, int]]) -> networkx.DiGraph:
-    """A graph whose nodes carry the name of their ``operation``."""
+    """A graph whose nodes have the name of their ``operation``."""
     import networkx
 
     graph = networkx.DiGraph()

@@ -1,4 +1,4 @@
-"""Which nodes have equal neighbourhoods: Weisfeiler and Leman's refinement, by 64-bit sums of random numbers."""
+"""Classes of nodes with equal neighbourhoods: Weisfeiler-Leman refinement with 64-bit sums of random numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from archflow.archs.ragged import Ragged, numbered
 def refined(
     operations: Integer[ndarray, " nodes"], around: Sequence[Ragged[ndarray]], hops: int
 ) -> Iterator[Integer[ndarray, " nodes"]]:
-    """For 0, 1, …, ``hops`` a class number for each node.
+    """For 0, 1, …, ``hops``, a class number for each node.
 
-    Two nodes are in the same class of h + 1 hops if they are in the same class of h hops and so are, counted, the nodes
-    in each of their lists ``around``.
+    Two nodes are in the same class of h + 1 hops if they are in the same class of h hops and, in each of the lists
+    ``around``, the multisets of their neighbours' classes of h hops are equal.
     """
     classes = operations
     for hop in range(hops + 1):
@@ -28,7 +28,7 @@ def refined(
 
 
 def scramble(numbers: Integer[ndarray, " n"], salt: int) -> UInt64[ndarray, " n"]:
-    """A fixed random-looking 64-bit number for each small one (the finaliser of SplitMix64)."""
+    """A fixed pseudo-random 64-bit number for each small number (the finaliser of SplitMix64)."""
     x = (numbers.astype(np.uint64) + np.uint64(salt << 60)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

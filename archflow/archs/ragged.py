@@ -1,4 +1,4 @@
-"""Lists of different lengths, end to end in one array: a node's neighbours, an architecture's nodes."""
+"""Lists of different lengths in one array, such as each node's neighbours or each architecture's nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ragged(Generic[Array]):
     """Lists of row numbers, as NumPy arrays, or as tensors after :meth:`to`.
 
     Attributes:
-        values: the lists, one after the other; int64, (values,).
+        values: the concatenated lists; int64, (values,).
         offsets: list ``i`` is ``values[offsets[i]:offsets[i + 1]]``; int64, (lists + 1,).
     """
 
@@ -44,34 +44,34 @@ class Ragged(Generic[Array]):
         return Ragged(*_take(self.values, self.offsets, rows, names))
 
     def part(self, rows: slice) -> Ragged[Array]:
-        """The lists from ``rows.start`` to ``rows.stop``, without a copy of the values."""
+        """The lists from ``rows.start`` to ``rows.stop``, without copying the values."""
         offsets = self.offsets[rows.start : rows.stop + 1]
         start, stop = int(offsets[0]), int(offsets[-1])
         return Ragged(self.values[start:stop], offsets - start)
 
     def reversed(self: Ragged[ndarray]) -> Ragged[ndarray]:
-        """For lists of each other's numbers: for each number the lists that contain it, ascending."""
+        """For lists that contain numbers of lists: for each number, the lists that contain it, ascending."""
         return Ragged(*_reversed(self.values, self.offsets))
 
     def followed_by(self: Ragged[ndarray], other: Ragged[ndarray]) -> Ragged[ndarray]:
-        """Each list with the other's list of the same number behind it."""
+        """Each list followed by the other's list of the same number."""
         return Ragged(*_joined(self.values, self.offsets, other.values, other.offsets))
 
     def with_self(self: Ragged[ndarray]) -> Ragged[ndarray]:
-        """Each list with its own number put first."""
+        """Each list with its own number prepended."""
         numbers = np.arange(len(self.offsets))
         return Ragged(np.insert(self.values, self.offsets[:-1], numbers[:-1]), self.offsets + numbers)
 
     def to(self: Ragged[ndarray], device: torch.device | str) -> Ragged[Tensor]:
-        """The same lists as tensors on a device; on the CPU they share the memory."""
+        """The lists as tensors on a device; on the CPU they share memory with this."""
         return Ragged(torch.from_numpy(self.values).to(device), torch.from_numpy(self.offsets).to(device))
 
     def sum(self, x: Array) -> Array:
         """For each list the sum of the rows of ``x`` that it names; 0 for an empty one.
 
         Args:
-            x: a tensor (rows, width) of floats where the lists are tensors; where they are NumPy arrays, an array
-                (rows,) of any numbers, whose sums are of its own type.
+            x: if the lists are tensors, a tensor (rows, width) of floats; if they are NumPy arrays, an array (rows,) of
+                any dtype, which is also that of the sums.
         """
         return self._reduced(x, "sum")
 
@@ -86,7 +86,7 @@ class Ragged(Generic[Array]):
 
 
 def offsets_of(counts: Sequence[int] | Int[ndarray, " lists"]) -> Int[ndarray, " lists+1"]:
-    """Where each list begins, and the last ends, from the lengths of the lists."""
+    """Where each list starts, and the last ends, from the lengths of the lists."""
     return np.concatenate([[0], np.cumsum(np.asarray(counts, dtype=np.int64))])
 
 
@@ -98,20 +98,20 @@ def owner(offsets: Int[ndarray, " lists+1"], position: int) -> int:
 def positions(
     offsets: Int[ndarray, " lists+1"], rows: Int[ndarray, " rows"]
 ) -> tuple[Int[ndarray, " positions"], Int[ndarray, " rows+1"]]:
-    """The positions of the items of the lists at ``rows``, list after list, and the offsets of those lists."""
+    """The positions of the items in the lists at ``rows``, list by list, and the offsets of those lists."""
     return _take(None, offsets, rows, None)
 
 
 def inverse(order: Int[ndarray, " n"]) -> Int[ndarray, " n"]:
-    """The place of each number in a permutation."""
-    places = np.empty_like(order)
-    places[order] = np.arange(len(order))
-    return places
+    """The position of each number in a permutation."""
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(order))
+    return positions
 
 
 @njit(cache=True)
 def grouped(keys: ndarray, count: int) -> tuple[ndarray, ndarray]:
-    """The positions of each key from 0 to ``count - 1``, ascending, and where each key's begin (a counting sort)."""
+    """The positions of each key from 0 to ``count - 1``, ascending, and the offsets of each key (a counting sort)."""
     offsets = np.zeros(count + 1, np.int64)
     for key in keys:
         offsets[key + 1] += 1
@@ -150,7 +150,7 @@ def numbered(keys: ndarray) -> tuple[ndarray, ndarray]:
 
 @njit(cache=True)
 def _take(values: ndarray | None, offsets: ndarray, rows: ndarray, names: ndarray | None) -> tuple[ndarray, ndarray]:
-    """The chosen lists end to end, and where each begins; without ``values`` the positions of their items."""
+    """The chosen lists concatenated, and their offsets; without ``values``, the positions of their items."""
     new = np.zeros(len(rows) + 1, np.int64)
     for number, row in enumerate(rows):
         new[number + 1] = new[number] + offsets[row + 1] - offsets[row]

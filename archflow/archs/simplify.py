@@ -1,13 +1,14 @@
-"""What an architecture computes: without operations that pass nothing on, or that change nothing.
+"""Simplify architectures by removing operations that output zeros or that change nothing.
 
-Search spaces have operations that do not compute: ``none`` and ``zero`` give zeros, ``skip_connect`` and ``identity``
-give what they read. A cell of NAS-Bench-201 with two of each is a much smaller network than its eight nodes say. Here
+Search spaces have operations that do not compute: ``none`` and ``zero`` output zeros, ``skip_connect`` and ``identity``
+output their input. A cell of NAS-Bench-201 with two of each is a much smaller network than its eight nodes suggest.
+Here
 
-* an operation that gives zeros is removed, with its edges;
-* an identity becomes a wire: whatever reads it, reads what it read;
-* a node that no path from a source reaches any more, or from which none leads to a sink, is removed.
+* an operation that outputs zeros is removed, with its edges;
+* an identity is replaced by edges from what it reads to what reads it;
+* a node that is no longer on a path from a source to a sink is removed.
 
-Sources and sinks (nodes that had no predecessors, or no successors) stay. Two edges that become one edge are one.
+Sources and sinks (nodes that had no predecessors, or no successors) stay. Duplicate edges are merged.
 """
 
 from __future__ import annotations
@@ -21,35 +22,30 @@ from numpy import ndarray
 from archflow.archs.batch import ArchBatch
 
 ZERO = ("none", "zero")
-"""Names of operations that give zeros."""
+"""Names of operations that output zeros."""
 IDENTITY = ("identity", "skip_connect", "skip")
-"""Names of operations that give what they read."""
+"""Names of operations that output their input."""
 
 _COMPUTES, _IS_ZERO, _IS_IDENTITY = 0, 1, 2
 
 
 def simplified(archs: ArchBatch, zero: Collection[str] = ZERO, identity: Collection[str] = IDENTITY) -> ArchBatch:
-    """What each architecture computes, over the same vocabulary; nodes keep their order.
+    """Each architecture reduced to what it computes, over the same vocabulary; nodes keep their order.
 
     Args:
         archs: any DAGs.
-        zero: names of the operations that give zeros. A prefix up to a slash, as in "normal/none", does not count.
-        identity: names of the operations that give what they read, likewise.
+        zero: names of operations that output zeros. A prefix up to a slash, as in "normal/none", is ignored.
+        identity: names of operations that output their input, likewise.
     """
     kinds = np.zeros(len(archs.vocabulary), np.int64)
     for number, name in enumerate(archs.vocabulary):
-        its = name.rpartition("/")[2]
-        kinds[number] = _IS_ZERO if its in zero else _IS_IDENTITY if its in identity else _COMPUTES
+        base = name.rpartition("/")[2]
+        kinds[number] = _IS_ZERO if base in zero else _IS_IDENTITY if base in identity else _COMPUTES
     if not kinds.any():
         return archs
     order = np.argsort(archs.generations, kind="stable")
     arrays = archs.operations, archs.node_offsets, archs.edges, archs.edge_offsets, order, archs.owners
     return ArchBatch(*_simplified(*arrays, kinds), archs.vocabulary)
-
-
-def is_simple(archs: ArchBatch) -> bool:
-    """Whether the vocabulary has no operation that :func:`simplified` removes by default."""
-    return not any(name.rpartition("/")[2] in (*ZERO, *IDENTITY) for name in archs.vocabulary)
 
 
 @njit(cache=True)
@@ -66,7 +62,7 @@ def _simplified(
     new_operations, new_node_offsets = np.empty_like(operations), np.zeros(archs + 1, np.int64)
     new_edge_offsets = np.zeros(archs + 1, np.int64)
     found = [np.empty((2, 0), np.int64) for _ in range(0)]
-    # The nodes of each architecture in an order in which all come after their predecessors.
+    # The nodes of each architecture in topological order.
     order, free = np.empty(len(operations), np.int64), node_offsets[:-1].copy()
     for node in by_generation:
         order[free[owners[node]]] = node - node_offsets[owners[node]]
@@ -84,7 +80,7 @@ def _simplified(
             for other in range(size):
                 if reads[other, node]:
                     is_sink[node] = False
-        # gives[u, v]: who reads node u gets what node v computes.
+        # gives[u, v]: reading node u means reading what node v computes.
         gives, heard = np.zeros((size, size), np.bool_), np.zeros((size, size), np.bool_)
         for node in order[first : first + size]:
             for other in range(size):

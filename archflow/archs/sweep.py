@@ -1,4 +1,4 @@
-"""The order in which information flows through a batch: its nodes generation by generation."""
+"""The nodes of a batch in the order in which information flows through them, generation by generation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from archflow.archs.ragged import Ragged, grouped, inverse, offsets_of, owner
 
 
 class Generation(NamedTuple):
-    """The rows that one generation takes in the order of a sweep; ``inner``, its first, are those with successors."""
+    """The rows of a generation in a sweep; ``inner`` are those with successors, which come first."""
 
     rows: slice
     inner: slice
 
 
 class Sweep(NamedTuple):
-    """A batch in the order in which information flows: its nodes sorted by generation.
+    """The nodes of a batch sorted by generation.
 
     Attributes:
         nodes: the node (of the whole batch) in each row of the sweep; int64.
@@ -44,9 +44,9 @@ class Sweep(NamedTuple):
 def generations(
     predecessors: Ragged[ndarray], successors: Ragged[ndarray], node_offsets: Int[ndarray, " archs+1"]
 ) -> Integer[ndarray, " nodes"]:
-    """Longest path to each node, all architectures at once: Kahn's algorithm, one generation a step.
+    """Longest path to each node, for all architectures at once: Kahn's algorithm, one generation per step.
 
-    A node joins a generation when its last predecessor has; nodes that never join lie on or behind a cycle.
+    A node joins the generation after its last predecessor's; nodes that never join one are on or behind a cycle.
 
     Raises:
         ValueError: there is a cycle; the message names the architecture's number.
@@ -61,7 +61,7 @@ def generations(
         frontier, step = reached[waiting[reached] == 0], step + 1
     if (generation < 0).any():
         arch = owner(node_offsets, int(np.argmin(generation)))
-        raise ValueError(f"architecture {arch}: its edges form a cycle, but an architecture is an acyclic graph")
+        raise ValueError(f"architecture {arch}: its edges form a cycle, but an architecture must be acyclic")
     return generation.astype(np.min_scalar_type(int(generation.max())))
 
 
@@ -71,23 +71,23 @@ def sweep(
     successors: Ragged[ndarray],
     node_offsets: Int[ndarray, " archs+1"],
 ) -> Sweep:
-    """The nodes in order of generation, with their neighbours in that numbering."""
+    """Sort the nodes by generation, and renumber their neighbours accordingly."""
     is_source, is_sink = predecessors.counts == 0, successors.counts == 0
     key = 2 * generation.astype(np.promote_types(generation.dtype, np.uint16)) + is_sink
-    # The last generation has no inner nodes, so the keys run up to an odd number and the bounds pair up.
+    # The last generation has no inner nodes, so the largest key is odd and the bounds come in pairs.
     nodes, bounds = grouped(key, int(key.max()) + 1)
     row = inverse(nodes)
 
     def of_each_arch(chosen: Bool[ndarray, " nodes"]) -> Ragged[ndarray]:
         return Ragged(row[chosen], offsets_of(np.add.reduceat(chosen, node_offsets[:-1], dtype=np.int64)))
 
-    begins, middles, ends = (part.tolist() for part in (bounds[:-1:2], bounds[1::2], bounds[2::2]))
+    starts, middles, ends = (part.tolist() for part in (bounds[:-1:2], bounds[1::2], bounds[2::2]))
     return Sweep(
         nodes,
         row,
         [
-            Generation(slice(begin, end), slice(begin, middle))
-            for begin, middle, end in zip(begins, middles, ends, strict=True)
+            Generation(slice(start, end), slice(start, middle))
+            for start, middle, end in zip(starts, middles, ends, strict=True)
         ],
         predecessors.take(nodes, row),
         successors.take(nodes, row),
@@ -98,7 +98,7 @@ def sweep(
 
 @njit(cache=True)
 def sources_of_nodes(edges: ndarray, edge_offsets: ndarray, node_offsets: ndarray) -> tuple[ndarray, ndarray]:
-    """The nodes that each node reads from, as node numbers of the whole batch, from edges in order of their targets."""
+    """The nodes that each node reads from, as node numbers of the whole batch, from edges sorted by target."""
     sources, offsets = np.empty(edges.shape[1], np.int64), np.zeros(node_offsets[-1] + 1, np.int64)
     for arch in range(len(node_offsets) - 1):
         for edge in range(edge_offsets[arch], edge_offsets[arch + 1]):

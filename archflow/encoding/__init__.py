@@ -1,1 +1,1 @@
-"""Encoders: networks that turn architectures into vectors, a file each."""
+"""Encoders: networks that turn architectures into vectors, one per file."""

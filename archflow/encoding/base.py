@@ -1,4 +1,4 @@
-"""What all encoders have in common."""
+"""The base classes of encoders and of their settings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from archflow.archs.batch import ArchBatch
 from archflow.support.settings import check_range, check_types
 
 MOST_WEIGHTS = 1 << 28
-"""An encoder may have so many weights, 1 GiB; training takes four times that."""
+"""Most weights of an encoder, 1 GiB; training takes four times that."""
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What an encoder can be asked for; an encoder that has more derives its own settings from these.
+    """The settings that all encoders have; an encoder with more derives its own class from this one.
 
     Attributes:
-        hidden: width of the values inside the encoder, and of its vectors.
-        layers: number of its layers.
+        hidden: width of the encoder's hidden values and of its vectors.
+        layers: number of layers.
 
     Raises:
-        ValueError: a value has not its field's type, or is out of its range.
+        ValueError: a value is not of its field's type, or is out of range.
     """
 
     hidden: int = 128
@@ -37,31 +37,40 @@ class EncoderSettings:
         check_types(self)
         check_range(self, "", 1, 65_536, "hidden")
         check_range(self, "", 1, 1_000, "layers")
-        # A transformer's layer has 12 hidden² weights; those of other encoders have fewer.
+        # A transformer layer has 12 hidden² weights; the layers of other encoders have fewer.
         require_size(self, 12 * self.hidden**2 * self.layers, "hidden", "layers")
 
 
 def require_size(settings: Any, weights: int, *names: str) -> None:
-    """Raise ValueError if the named settings ask for more than ``MOST_WEIGHTS`` weights; ``weights`` is an estimate."""
+    """Raise ValueError if ``weights``, estimated from the named settings, exceeds ``MOST_WEIGHTS``."""
     if weights > MOST_WEIGHTS:
-        asked = " and ".join(f"{name} = {getattr(settings, name)}" for name in names)
-        raise ValueError(f"an encoder with {asked} would have more than {MOST_WEIGHTS:,} weights")
+        chosen = " and ".join(f"{name} = {getattr(settings, name)}" for name in names)
+        raise ValueError(f"an encoder with {chosen} would have more than {MOST_WEIGHTS:,} weights")
+
+
+def require_equal_heads(settings: Any) -> None:
+    """Raise ValueError unless ``heads`` is from 1 to ``hidden`` and divides it."""
+    check_range(settings, "", 1, settings.hidden, "heads")
+    if settings.hidden % settings.heads:
+        raise ValueError(
+            f"hidden must be a multiple of heads, but {settings.hidden} is not a multiple of {settings.heads}"
+        )
 
 
 class Encoder(nn.Module):
-    """A network that turns each architecture of a batch into a vector; the parent of every encoder.
+    """A network that turns each architecture of a batch into a vector; the base class of all encoders.
 
-    A subclass makes its parameters in an ``__init__`` with the same arguments, after calling this one.
+    A subclass creates its parameters in an ``__init__`` with the same arguments, after calling this one.
 
     Attributes:
-        name: what ``archflow.encoder`` calls it.
+        name: its name in ``archflow.encoder``.
         Settings: the class of its settings, a frozen dataclass with a default for each field.
-        vocabulary: names of the operations of the space that it reads.
-        settings: what it was made with.
+        vocabulary: names of the operations of the space that it encodes.
+        settings: its settings.
         width: length d of its vectors, ``settings.hidden``.
 
     Raises:
-        ValueError: the vocabulary is one string rather than a sequence of names.
+        ValueError: the vocabulary is a single string rather than a sequence of names.
     """
 
     name: ClassVar[str]
@@ -75,14 +84,14 @@ class Encoder(nn.Module):
         if isinstance(vocabulary, str):
             raise ValueError(
                 f"the vocabulary is the string '{vocabulary}', but must be a sequence of operation names, "
-                f"as archflow.space(…).vocabulary"
+                f"such as archflow.space(…).vocabulary"
             )
         self.vocabulary = tuple(vocabulary)
         self.settings = self.Settings() if settings is None else settings
         self.width = self.settings.hidden
 
     def prepare(self, archs: ArchBatch) -> None:
-        """Derive once, for all minibatches that will be sliced from ``archs``, what this encoder needs of them."""
+        """Derive once what this encoder needs for all minibatches that will be sliced from ``archs``."""
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:
         """The vectors of the architectures.
@@ -92,12 +101,12 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
-    def __call__(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:  # for the type checker alone
+    def __call__(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:  # for type checkers
         return super().__call__(archs)
 
 
 class NodeEncoder(Encoder):
-    """An encoder whose vectors are means of a value for each node, through which pretext tasks on nodes learn."""
+    """An encoder whose vectors are means of node values, for pretext tasks on nodes."""
 
     def nodes(self, archs: ArchBatch) -> Float[Tensor, "nodes width"]:
         """The value of every node, in the batch's order; an architecture's vector is their mean, up to rounding.

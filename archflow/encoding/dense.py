@@ -1,6 +1,6 @@
-"""A batch as dense arrays, padded to its own largest architecture, for encoders that read the adjacency matrix.
+"""A batch as dense arrays, padded to its largest architecture, for encoders that read the adjacency matrix.
 
-What they see depends on how the nodes are numbered, unlike in encoders that pass messages.
+Unlike message-passing encoders, these depend on the numbering of the nodes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from archflow.support.settings import check_range
 
 @dataclass(frozen=True)
 class DenseSettings(EncoderSettings):
-    """Of an encoder that reads the adjacency matrix.
+    """Settings of encoders that read the adjacency matrix.
 
     Attributes:
-        nodes: the most nodes that an architecture may have.
+        nodes: maximum number of nodes of an architecture.
     """
 
     nodes: int = 32
@@ -35,12 +35,12 @@ class DenseSettings(EncoderSettings):
 
 
 class Dense(NamedTuple):
-    """Architectures side by side; 0 where one has no node.
+    """Stacked architectures, padded with zeros.
 
     Attributes:
         operations: the operation of each node, one-hot.
-        adjacency: 1 at (u, v) where there is an edge u→v.
-        present: whether there is such a node.
+        adjacency: 1 at (u, v) for an edge u→v.
+        present: whether an architecture has the node.
     """
 
     operations: Float[Tensor, "archs nodes operations"]
@@ -49,19 +49,19 @@ class Dense(NamedTuple):
 
 
 def dense(archs: ArchBatch, like: Tensor) -> Dense:
-    """The batch as dense arrays, of the device and the number type of ``like``."""
+    """The batch as dense arrays, with the device and dtype of ``like``."""
     sizes = np.diff(archs.node_offsets)
     present = np.arange(sizes.max()) < sizes[:, None]
     operations = np.zeros((*present.shape, len(archs.vocabulary)), bool)
     operations[(*np.nonzero(present), archs.operations)] = True
     adjacency = np.zeros((*present.shape, present.shape[1]), bool)
     adjacency[np.repeat(np.arange(len(archs)), np.diff(archs.edge_offsets)), archs.edges[0], archs.edges[1]] = True
-    known = torch.from_numpy(present).to(like.device)
-    return Dense(torch.from_numpy(operations).to(like), torch.from_numpy(adjacency).to(like), known)
+    mask = torch.from_numpy(present).to(like.device)
+    return Dense(torch.from_numpy(operations).to(like), torch.from_numpy(adjacency).to(like), mask)
 
 
 def require_room(archs: ArchBatch, nodes: int, name: str) -> None:
-    """Raise ValueError if an architecture has more nodes than the encoder called ``name`` was made for."""
+    """Raise ValueError if an architecture has more than ``nodes`` nodes; ``name`` is the encoder's."""
     sizes = np.diff(archs.node_offsets)
     if sizes.max() > nodes:
         arch = int(np.argmax(sizes > nodes))

@@ -4,9 +4,9 @@ In each layer, with one-hot operations as x⁰,
 
     x ← ½ ReLU(N(A + I) x W⁺) + ½ ReLU(N(Aᵀ + I) x W⁻)
 
-A says which node feeds which, and N divides each row by its sum: a node hears the mean over itself and its successors
-through W⁺, and the mean over itself and its predecessors through W⁻. (One could also transpose what is normalised
-already; that each direction is normalised by itself is the usual reading.) The encoding is the mean over the nodes.
+A is the adjacency matrix, and N divides each row by its sum: a node receives the mean over itself and its successors
+through W⁺, and the mean over itself and its predecessors through W⁻. (The paper could also be read as transposing the
+normalised matrix; normalising each direction separately is the usual reading.) The encoding is the mean over the nodes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DiGCN(NodeEncoder):
         widths = [len(self.vocabulary), *[self.width] * (self.settings.layers - 1)]
         self.down = nn.ModuleList(nn.Linear(width, self.width, bias=False) for width in widths)
         self.up = nn.ModuleList(nn.Linear(width, self.width, bias=False) for width in widths)
-        for parameter in self.parameters():  # PyTorch's default would shrink the values threefold in each layer
+        for parameter in self.parameters():  # PyTorch's default shrinks the values threefold per layer
             nn.init.xavier_uniform_(parameter)
 
     def prepare(self, archs: ArchBatch) -> None:

@@ -1,4 +1,4 @@
-"""Encoders in files: weights as tensors, and what is needed to make an encoder of the same shape."""
+"""Encoders in files: the weights as tensors, with the name, vocabulary and settings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_encoder(path: str | Path) -> tuple[Encoder, dict[str, Any]]:
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Put a file's tensors into a model; a ValueError says which file does not fit."""
+    """Load a file's tensors into a model; ValueError with the file's ``path`` if they do not fit."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""FlowerFormer: a graph transformer that lets information flow as a network does (CVPR 2024, arXiv:2403.12821).
+"""FlowerFormer: a graph transformer with message passing in the order of computation (CVPR 2024, arXiv:2403.12821).
 
-The values of the nodes begin as an embedding of their operations, x = N(E[operation]), then the rectifier, then scaled
-to length 1; N is batch norm, each with weights of its own. Each of the layers is
+The initial values of the nodes are an embedding of their operations, N(E[operation]), rectified and then scaled to
+length 1. N is batch norm, with separate weights at each occurrence. Each layer is
 
     a ← N(x + ReLU(flow(x)))
     b ← N(x + attention(x))
@@ -12,14 +12,15 @@ and the encoding is the mean over the nodes. The flow goes forward, generation b
     f_i = GRU(x_i, Σ_j α_ij f_j)        over predecessors j, with α_ij ∝ exp(u · f_j), Σ_j α_ij = 1
     g_i = GRU'(f_i, Σ_j β_ij g_j)       over successors j, with β_ij ∝ exp(v · g_j), Σ_j β_ij = 1
 
-where GRU(x, m) has the input x and the hidden state m, which is 0 for nodes that hear nothing. The attention has some
-heads; node i looks at its ancestors, its descendants and itself. In training its weights are dropped at random.
+where GRU(x, m) has the input x and the hidden state m, which is 0 for nodes without messages. In the multi-head
+attention, node i attends to its ancestors, its descendants and itself; dropout is applied to the attention weights.
 
-Where the paper leaves a choice, the published settings decide: queries, keys and values without bias, a feed-forward of
-twice the width, no dropout but that of the attention, no positional encoding, and an embedding normalised as above. The
-published logit of α_ij also reads x_i and an embedding of the edge, the same for all edges. Both add the same number to
-all logits of a sum, so its softmax does not see them, and they are left out. Where the published loop runs backward, it
-hears, of several generations of successors, the nearest alone; here, as in the paper, a node hears all its successors.
+Where the paper leaves a choice, this follows the published settings: queries, keys and values without bias, a
+feed-forward of twice the width, dropout in the attention only, no positional encoding, and an embedding normalised as
+above. In the published code, the logit of α_ij also depends on x_i and on an embedding of the edge, which is the same
+for all edges. Both add a constant to all logits of a softmax, which does not change it, so they are left out. In its
+backward pass, the published code passes messages only from the nearest generation of successors; here, as in the paper,
+a node receives messages from all its successors.
 """
 
 from __future__ import annotations
@@ -36,10 +37,9 @@ from torch.nn.functional import dropout, linear, normalize
 
 from archflow.archs.batch import ArchBatch
 from archflow.archs.ragged import Ragged
-from archflow.encoding.base import EncoderSettings, NodeEncoder
+from archflow.encoding.base import EncoderSettings, NodeEncoder, require_equal_heads
 from archflow.encoding.kernels.attention import attention, related
 from archflow.encoding.kernels.flow import flow
-from archflow.support.settings import check_range
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class FlowerFormerSettings(EncoderSettings):
     """Settings of the encoder ``flowerformer``.
 
     Attributes:
-        hidden: width of the node values and of the encoding; 64 is published for NAS-Bench-101 and 201, 256 for 301.
-        layers: number of layers; 9 is published for 101 and 201, 8 for 301.
-        heads: number of attention heads, which share the width.
-        dropout: how likely an attention weight is dropped in training; 0.5 is published for 101 and 201, 0.3 for 301.
-            The random numbers are those of PyTorch's global generator.
+        hidden: width of the node values and of the encoding; published as 64 for NAS-Bench-101 and 201, 256 for 301.
+        layers: number of layers; published as 9 for 101 and 201, 8 for 301.
+        heads: number of attention heads, which split the width between them.
+        dropout: probability of dropping an attention weight in training; published as 0.5 for 101 and 201, 0.3 for
+            301. The random numbers come from PyTorch's global generator.
 
     Raises:
-        ValueError: a setting is out of its range, or ``heads`` does not divide ``hidden``.
+        ValueError: a setting is out of range, or ``heads`` does not divide ``hidden``.
     """
 
     hidden: int = 64
@@ -64,23 +64,21 @@ class FlowerFormerSettings(EncoderSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "", 1, self.hidden, "heads")
-        if self.hidden % self.heads:
-            raise ValueError(f"hidden must be a multiple of heads, but {self.hidden} is none of {self.heads}")
+        require_equal_heads(self)
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 
 
 class Structure(NamedTuple):
-    """A batch by the rows of its sweep, in which the nodes of a generation lie side by side.
+    """A batch in the order of its sweep, in which the nodes of a generation are adjacent.
 
     Attributes:
         operations: the operation of each row; int64.
         generations: the rows of each generation, from the first.
-        predecessors: for each row the rows that it reads from.
-        successors: for each row the rows that read from it.
-        members: for each architecture its rows; all together, the row of each node of the batch.
-        related: for each of ``members.values`` the rows of the node itself, its ancestors and its descendants.
+        predecessors: for each row, the rows that it reads from.
+        successors: for each row, the rows that read from it.
+        members: for each architecture, its rows; concatenated, the row of each node of the batch.
+        related: for each of ``members.values``, the rows of the node itself, its ancestors and its descendants.
     """
 
     operations: Int[Tensor, " rows"]
@@ -92,7 +90,7 @@ class Structure(NamedTuple):
 
     @classmethod
     def of(cls, archs: ArchBatch, device: torch.device) -> Structure:
-        """Of a batch, on a device."""
+        """The structure of a batch, on a device."""
         sweep = archs.sweep
         return cls(
             torch.from_numpy(archs.operations[sweep.nodes].astype(np.int64)).to(device),
@@ -107,11 +105,11 @@ class Structure(NamedTuple):
 class FlowerFormer(NodeEncoder):
     """The encoder ``flowerformer``.
 
-    Batch norm makes training mode and evaluation mode differ. In training, means and variances are those of all nodes
-    of the batch, so that a vector depends on the other architectures too, and running averages of them are kept;
-    PyTorch refuses a batch of a single node. In evaluation the kept ones are used, and a vector depends on its
+    Training mode and evaluation mode differ because of batch norm. In training, the means and variances are those of
+    all nodes of the batch, so a vector also depends on the other architectures, and running averages are kept; PyTorch
+    refuses a batch of a single node. In evaluation the running averages are used, so a vector depends on its
     architecture alone. Each training step moves the averages a tenth of the way to its batch's, as published, so after
-    some thirty steps of fine-tuning little is left of those of pre-training.
+    about thirty steps of fine-tuning little is left of those from pre-training.
     """
 
     name = "flowerformer"
@@ -128,7 +126,7 @@ class FlowerFormer(NodeEncoder):
         """See :class:`NodeEncoder`.
 
         Raises:
-            ValueError: the architectures have another vocabulary, or there is one node only in training mode.
+            ValueError: the architectures have another vocabulary, or there is only one node in training mode.
         """
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         batch = Structure.of(archs, self.embed.weight.device)
@@ -139,13 +137,13 @@ class FlowerFormer(NodeEncoder):
 
 
 class Block(nn.Module):
-    """One layer: the flow and the attention side by side, then the feed-forward."""
+    """One layer: the flow and the attention in parallel, then the feed-forward."""
 
     def __init__(self, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.forward_flow, self.backward_flow = Flow(hidden), Flow(hidden)
-        # Queries, keys and values side by side.
+        # Queries, keys and values concatenated.
         self.look = nn.Linear(hidden, 3 * hidden, bias=False)
         nn.init.xavier_uniform_(self.look.weight[: 2 * hidden])
         nn.init.xavier_uniform_(self.look.weight[2 * hidden :])
@@ -154,7 +152,7 @@ class Block(nn.Module):
         self.flow_norm, self.attention_norm, self.norm = (nn.BatchNorm1d(hidden) for _ in range(3))
 
     def forward(self, x: Float[Tensor, "rows hidden"], batch: Structure) -> Float[Tensor, "rows hidden"]:
-        """The layer's equations: a by the flow, b by the attention, y = a + b."""
+        """The layer's equations: a from the flow, b from the attention, y = a + b."""
         flow = self.forward_flow(x, batch.predecessors, batch.generations)
         flow = torch.relu(self.backward_flow(flow, batch.successors, batch.generations[::-1]))
         kept = dropout(x.new_ones(len(batch.related.values), self.heads), self.dropout, self.training)
@@ -165,7 +163,7 @@ class Block(nn.Module):
 
 
 class Flow(nn.Module):
-    """The flow in one direction: each row's GRU reads what it hears, weighed by a score of each sender."""
+    """The flow in one direction: the GRU of each row receives messages weighted by the scores of their senders."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()

@@ -4,10 +4,10 @@ In each layer, with one-hot operations as x⁰,
 
     x_i ← ReLU(MLP(x_i + Σ_j x_j)),      MLP(x) = W₂ ReLU(W₁ x + b₁) + b₂
 
-The values of all layers side by side (jumping knowledge) go through one linear map, and the encoding is the mean over
-the nodes. ε is 0 and there is no batch normalisation, so that an architecture's encoding depends on nothing else in its
-minibatch, training and evaluation are the same, and equal neighbourhoods may be computed once. A sum and a linear map
-may trade places: W₁ is applied before the messages are summed, and the last map after the mean, where rows are fewer.
+The concatenated values of all layers (jumping knowledge) go through one linear map, and the encoding is the mean over
+the nodes. ε is 0 and there is no batch normalisation, so that an architecture's encoding does not depend on the rest of
+its minibatch, training and evaluation mode agree, and equal neighbourhoods can be computed once. Linear maps commute
+with sums: W₁ is applied before the messages are summed, and the last map after the mean, where there are fewer rows.
 """
 
 from __future__ import annotations

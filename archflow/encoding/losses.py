@@ -1,4 +1,4 @@
-"""The loss that teaches an encoder to rank, and the head on which losses stand."""
+"""The pairwise ranking loss, and the MLP head for losses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def pairwise_margin_loss(
     max_pairs: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over pairs with target_i > target_j of max(0, margin − (score_i − score_j)); 0 where there is no such pair.
+    """Mean over pairs with target_i > target_j of max(0, margin − (score_i − score_j)); 0 if there is no such pair.
 
     Args:
-        score: predictions, one list of them or several, whose losses are averaged.
-        target: what the predictions should be ordered by.
-        margin: how far apart a pair's scores should be; 0.1 is the field's usual value.
-        max_pairs: if there are more pairs, so many of them are drawn at random from ``generator``.
+        score: predictions, in one list or several, whose losses are averaged.
+        target: the values by which the predictions should be ordered.
+        margin: how far apart a pair's scores should be; 0.1 is the usual value.
+        max_pairs: if there are more pairs, this many are drawn at random from ``generator``.
         generator: a CPU generator; torch's own if None.
     """
     pairs: Bool[Tensor, "*lists archs archs"] = target[..., :, None] > target[..., None, :]

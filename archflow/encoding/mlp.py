@@ -1,7 +1,7 @@
 """MLP: a multilayer perceptron on the flat encoding of a cell (as in White et al., NeurIPS 2020, arXiv:2007.04965).
 
-Each node gives its one-hot operation and its row of the adjacency matrix; end to end, and with zeros for nodes that are
-not there, these are the inputs. The encoding depends on how the nodes are numbered.
+The input is the one-hot operation and the row of the adjacency matrix of each node, concatenated and padded with zeros.
+The encoding depends on the numbering of the nodes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from archflow.encoding.dense import DenseSettings, dense, require_room
 
 
 class MLP(Encoder):
-    """The encoder ``mlp``: linear maps, each with a rectifier behind it. Training and evaluation mode are the same."""
+    """The encoder ``mlp``: linear maps, each followed by a rectifier. Training and evaluation mode are the same."""
 
     name = "mlp"
     Settings = DenseSettings
 
     def __init__(self, vocabulary: Sequence[str], settings: DenseSettings | None = None) -> None:
         super().__init__(vocabulary, settings)
-        places = self.settings.nodes
-        self.first = nn.Linear(places * (len(self.vocabulary) + places), self.width)
+        nodes = self.settings.nodes
+        self.first = nn.Linear(nodes * (len(self.vocabulary) + nodes), self.width)
         self.rest = nn.ModuleList(nn.Linear(self.width, self.width) for _ in range(self.settings.layers - 1))
 
     def prepare(self, archs: ArchBatch) -> None:
-        """Refuse architectures that are too large, by their number in the whole batch."""
+        """Refuse architectures that are too large, naming their number in the whole batch."""
         require_room(archs, self.settings.nodes, self.name)
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs hidden"]:
@@ -44,7 +44,7 @@ class MLP(Encoder):
         require_room(archs, self.settings.nodes, self.name)
         cells = dense(archs, self.first.weight)
         inputs = torch.cat([cells.operations, cells.adjacency], 2)
-        # Weights that only zeros would meet are left out.
+        # Leave out the weights of padding.
         weight = self.first.weight.unflatten(1, (self.settings.nodes, -1))
         weight = weight[:, : inputs.shape[1], : inputs.shape[2]]
         x = F.linear(inputs.flatten(1), weight.flatten(1), self.first.bias).relu()

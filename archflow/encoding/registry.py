@@ -1,7 +1,8 @@
-"""Encoders by name: networks that turn architectures into vectors, all called alike.
+"""Encoders by name.
 
-``archflow.encoder(name, vocabulary, **settings)`` makes one, ``archflow.encoders()`` lists the names. To add one, write
-an :class:`~archflow.encoding.base.Encoder` in a file here and name it in ``ENCODERS``, or register it from your code.
+``archflow.encoder(name, vocabulary, **settings)`` creates one, ``archflow.encoders()`` lists the names. To add one,
+write an :class:`~archflow.encoding.base.Encoder` in a file here and add it to ``ENCODERS``, or register it from your
+code.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from archflow.support.registry import Registry
 
 def _require_encoder(name: str, thing: Any) -> None:
     if not (isinstance(thing, type) and issubclass(thing, Encoder)):
-        raise ValueError(f"'{name}' is no encoder: it must be a subclass of archflow.Encoder, not {thing!r}")
+        raise ValueError(f"'{name}' is not an encoder: it must be a subclass of archflow.Encoder, not {thing!r}")
     if getattr(thing, "name", None) != name:
-        raise ValueError(f"'{name}' is no encoder of that name: give its class the attribute name = '{name}'")
+        raise ValueError(f"'{name}' is not an encoder of that name: give its class the attribute name = '{name}'")
 
 
 ENCODERS: Registry[type[Encoder]] = Registry(
@@ -41,11 +42,11 @@ ENCODERS: Registry[type[Encoder]] = Registry(
 
 
 def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:
-    """A new encoder with random weights (from torch's global generator; ``torch.manual_seed`` fixes them).
+    """A new encoder with random weights from PyTorch's global generator, so that ``torch.manual_seed`` fixes them.
 
     Raises:
-        ValueError: the name or a setting is unknown, or a setting is out of its range; the message lists the known
-            ones. Or the vocabulary is one string.
+        ValueError: the name or a setting is unknown, in which case the message lists the known ones; a setting is out
+            of range; or the vocabulary is a single string.
     """
     kind = ENCODERS.find(name)
     known = [field.name for field in fields(kind.Settings)]
@@ -53,10 +54,10 @@ def encoder(name: str, vocabulary: Sequence[str], **settings: Any) -> Encoder:
     if unknown:
         raise ValueError(f"encoder '{name}' has no setting '{unknown[0]}'; its settings are {', '.join(known)}")
     try:
-        its_settings = kind.Settings(**settings)
+        checked = kind.Settings(**settings)
     except ValueError as error:
         raise ValueError(f"encoder '{name}': {error}") from None
-    return kind(vocabulary, its_settings)
+    return kind(vocabulary, checked)
 
 
 def encoders() -> list[str]:
@@ -65,16 +66,16 @@ def encoders() -> list[str]:
 
 
 def seeded_encoder(name: str, vocabulary: Sequence[str], seed: int, settings: Mapping[str, Any]) -> Encoder:
-    """As :func:`encoder`, with the weights that belong to the seed; torch's generators are left as they were."""
+    """As :func:`encoder`, with weights from the seed; PyTorch's generators are left unchanged."""
     with seeded(seed):
         return encoder(name, vocabulary, **settings)
 
 
 @torch.no_grad()
 def encode(model: Encoder, archs: ArchBatch, batch_size: int = 3125) -> Float[Tensor, "archs width"]:
-    """The vectors of any number of architectures, without gradients, some at a time so that they fit in the cache.
+    """The vectors of any number of architectures, without gradients, in batches small enough for the CPU's cache.
 
-    They are computed in evaluation mode; afterwards the model is in the mode that it was in.
+    They are computed in evaluation mode; the model's mode is restored afterwards.
     """
     modes = [(part, part.training) for part in model.modules()]
     model.eval()

@@ -2,7 +2,7 @@
 
 With edges in both directions, and in each layer, as in the published settings of FGP (arXiv:2510.18360),
 
-    conv(x)_i = S x_i + b + Σ_j σ(K x_i + Q x_j) ⊙ V x_j          (K, Q and V with a bias of their own)
+    conv(x)_i = S x_i + b + Σ_j σ(K x_i + Q x_j) ⊙ V x_j          (K, Q and V have biases too)
     x ← ReLU(0.2 x⁰ + 0.8 conv(x))
 
 where x⁰ is the embedding of the node's operation. The encoding is the mean over the nodes. ``hidden`` is 128 in the
@@ -30,7 +30,7 @@ class ResGatedGCN(NodeEncoder):
     def __init__(self, vocabulary: Sequence[str], settings: EncoderSettings | None = None) -> None:
         super().__init__(vocabulary, settings)
         self.embed = nn.Linear(len(self.vocabulary), self.width)
-        # K, Q, S and V side by side; b is the bias of S.
+        # K, Q, S and V concatenated; b is the bias of S.
         self.convs = nn.ModuleList(nn.Linear(self.width, 4 * self.width) for _ in range(self.settings.layers))
 
     def prepare(self, archs: ArchBatch) -> None:

@@ -1,9 +1,9 @@
-"""Computing equal neighbourhoods once.
+"""Compute equal neighbourhoods once.
 
-In a message-passing encoder a node's value after l layers is a function of what lies within l edges of it. Small
-operation vocabularies make these neighbourhoods repeat endlessly: the 125,000 nodes of NAS-Bench-201 have 7, 350 and
-45,500 distinct ones for l = 0, 1, 2. So each layer is computed on one node of each class, and the last on all. This is
-exact: the same sums in the same order, done once.
+In a message-passing encoder, a node's value after l layers is a function of its neighbourhood within l edges. With
+small operation vocabularies these neighbourhoods repeat: the 125,000 nodes of NAS-Bench-201 have only 7, 350 and 45,500
+distinct ones for l = 0, 1, 2. So each layer but the last is computed on one node per class. This is exact: the same
+sums in the same order, done once.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from archflow.archs.ragged import Ragged, numbered
 
 
 class Layer(NamedTuple):
-    """What one message-passing layer computes: output rows from the rows of the layer before.
+    """The indices of one message-passing layer, whose output rows are computed from those of the layer before.
 
     Attributes:
-        own: for each output the input row of the same node; int64.
-        operation: for each output the operation of its node; int64.
-        heard: for each kind of neighbour, the input rows that each output hears.
-        members: for each architecture the output rows of its nodes.
+        own: for each output, the input row of the same node; int64.
+        operation: for each output, the operation of its node; int64.
+        heard: for each kind of neighbour, the input rows that each output receives messages from.
+        members: for each architecture, the output rows of its nodes.
     """
 
     own: Int[Tensor, " outputs"]
@@ -43,11 +43,11 @@ def shared_layers(
     heard: Sequence[Ragged[ndarray]],
     device: torch.device,
 ) -> list[Layer]:
-    """As many layers as ``classes`` has hops, from 0; all but the last compute one node of each class.
+    """One layer for each entry of ``classes`` (0 hops, 1 hop, …); all but the last compute one node per class.
 
     The input rows of the first layer are the operations of the vocabulary; the outputs of the last are all nodes, in
-    order. Nodes of one class of h hops must hear, in each of the lists ``heard``, equally many nodes of each class of
-    h - 1 hops.
+    order. In each of the lists ``heard``, nodes of the same class of h hops must have equally many neighbours of each
+    class of h - 1 hops.
     """
     everyone = np.arange(len(archs.operations))
     operations = archs.operations.astype(np.int64)

@@ -1,1 +1,1 @@
-"""Pre-training: the one loop, and a file for each pretext task."""
+"""Pre-training: the training loop, and one file per pretext task."""

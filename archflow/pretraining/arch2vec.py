@@ -1,11 +1,11 @@
 """arch2vec: a variational graph auto-encoder (Yan et al., NeurIPS 2020, arXiv:2006.06936).
 
-Each node's value v_i gives a normal distribution, of which one sample is decoded into its operation and its edges:
+Each node's value v_i defines a normal distribution, from which one sample is decoded into its operation and edges:
 
     y_i ~ N(μ(v_i), diag σ²(v_i)),   p(operation of i) = softmax(U y_i + c),   p(i and j share an edge) = σ(y_i · y_j)
 
-and the loss is the cross entropy of the operations and of the edges, plus a small part of the distance of the
-distributions from N(0, I). As published, μ, log σ² and U are linear, and edges have no direction.
+and the loss is the cross entropy of the operations and of the edges, plus a small multiple of the KL divergence of the
+distributions from N(0, I). As published, μ, log σ² and U are linear, and edges are undirected.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Arch2Vec(Task):
     """The task ``arch2vec``.
 
     Attributes:
-        latent: numbers that a node is decoded from; 16 is published.
-        kl: weight of the distance from N(0, I), which is a mean over nodes and a sum over ``latent``. Published is one
-            over the number of nodes in a minibatch, which for the published minibatches is about 0.005.
+        latent: width of the sample that a node is decoded from; published as 16.
+        kl: weight of the KL divergence from N(0, I), which is a mean over nodes and a sum over ``latent``. Published as
+            one over the number of nodes in a minibatch, which for the published minibatches is about 0.005.
 
     Raises:
-        ValueError: ``latent`` is no width, or ``kl`` is negative or not finite.
+        ValueError: ``latent`` is not a valid width, or ``kl`` is negative or not finite.
     """
 
     name: ClassVar[str] = "arch2vec"
@@ -51,12 +51,12 @@ class Arch2Vec(Task):
             raise ValueError(f"arch2vec needs a finite kl ≥ 0, not {self.kl}")
 
     def build(self, encoder: Encoder, archs: ArchBatch) -> Arch2VecObjective:
-        """The encoder with what decodes nodes."""
+        """The encoder with the decoder of nodes."""
         return Arch2VecObjective(self, encoder, archs)
 
 
 class Arch2VecObjective(Objective):
-    """The loss as a function of which architectures are in the minibatch."""
+    """arch2vec's loss as a function of the numbers in a minibatch."""
 
     def __init__(self, task: Arch2Vec, encoder: Encoder, archs: ArchBatch) -> None:
         super().__init__(encoder, archs)
@@ -75,28 +75,28 @@ class Arch2VecObjective(Objective):
         sample = mean + (log_variance / 2).exp() * noise
         operations = torch.from_numpy(archs.operations.astype(np.int64)).to(mean.device)
         first, second, connected = (torch.from_numpy(array).to(mean.device) for array in pairs(archs))
-        alike = (sample[first] * sample[second]).sum(1)
-        edges = F.binary_cross_entropy_with_logits(alike, connected.float(), reduction="sum")
-        distance = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
+        similarity = (sample[first] * sample[second]).sum(1)
+        edges = F.binary_cross_entropy_with_logits(similarity, connected.float(), reduction="sum")
+        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
         return {
             "operations": F.cross_entropy(self.operation(sample), operations),
             "edges": edges / max(1, len(first)),
-            "kl": self.kl * distance.mean(),
+            "kl": self.kl * divergence.mean(),
         }
 
 
 def pairs(archs: ArchBatch) -> tuple[Int[ndarray, " pairs"], Int[ndarray, " pairs"], Bool[ndarray, " pairs"]]:
-    """Every two nodes of one architecture, as node numbers of the whole batch, and whether there is an edge.
+    """All pairs of nodes of the same architecture, as node numbers of the whole batch, and whether there is an edge.
 
-    The first of the two is the one with the smaller number, and pairs are in the order of their first, then second.
+    The first of a pair has the smaller number, and pairs are sorted by their first node, then their second.
     """
     nodes = np.arange(len(archs.operations))
     later = archs.node_offsets[1:][archs.owners] - nodes - 1
-    # The pair of nodes i < j stands at begin[i] + j.
-    begin = np.cumsum(later) - later - nodes - 1
+    # The pair of nodes i < j is at start[i] + j.
+    start = np.cumsum(later) - later - nodes - 1
     first = np.repeat(nodes, later)
-    second = np.arange(len(first)) - begin[first]
+    second = np.arange(len(first)) - start[first]
     connected = np.zeros(len(first), bool)
     ends = np.sort(archs.edge_index, axis=0)
-    connected[begin[ends[0]] + ends[1]] = True
+    connected[start[ends[0]] + ends[1]] = True
     return first, second, connected

@@ -1,9 +1,9 @@
-"""FGP: reconstruct the flow surrogate, and rank by zero-cost proxies (NeurIPS 2025, arXiv:2510.18360, Section 4).
+"""FGP: reconstruct the flow surrogate and rank by zero-cost proxies (NeurIPS 2025, arXiv:2510.18360, Section 4).
 
     L = λ1 · mean (s − g(z))² + λ2 · pairwise margin ranking loss of a score of z on the proxy
 
 with z the encoding, s the flow surrogate of the architecture, g a decoder; the mean is over architectures and
-coordinates. Both heads are thrown away afterwards. The task ``zero-cost`` is the second term alone.
+coordinates. Both heads are discarded afterwards. The task ``zero-cost`` is the second term alone.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from archflow.flow import FlowDraw, Passes, flow_surrogate, standardised
 from archflow.pretraining.task import FlowDefaults, Objective, Task
 from archflow.support.settings import check_range, check_types, short
 
-_MOST_BYTES = 4 << 30
-"""Memory that the surrogates of all architectures may take."""
+_MAX_BYTES = 4 << 30
+"""Most memory for the surrogates of all architectures."""
 
 ProxyLossName = Literal["ranking", "regression"]
-"""How proxies are learned."""
+"""The loss for learning proxies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,27 +37,27 @@ class FGP(Task):
     """The task ``fgp``.
 
     Attributes:
-        draw: the random vectors of the flow surrogate, or several draws, whose surrogates stand side by side.
-        proxy: a zero-cost proxy for each architecture that will be pre-trained on, (archs,), e.g. its parameters, or
-            several, (archs, proxies), whose losses are averaged; NaN where unknown. None leaves this part out, whatever
+        draw: the random vectors of the flow surrogate, or several draws, whose surrogates are concatenated.
+        proxy: a zero-cost proxy of each architecture to pre-train on, such as its parameters, (archs,), or several
+            proxies, (archs, proxies), whose losses are averaged; NaN where unknown. None omits this term, whatever
             ``lambda2``.
-        lambda1: weight λ1 of the reconstruction; 0 leaves it out. Published is 0.5 for the unscaled surrogate; the
-            standardised one is so much larger that 0.5 crowds the proxies out.
-        lambda2: weight λ2 of the proxies; 0 leaves them out.
-        proxy_loss: how proxies are learned. "ranking", as published: the pairwise margin ranking loss. "regression":
-            the squared error of their ranks, scaled to variance 1, which also says how far apart two architectures are.
+        lambda1: weight λ1 of the reconstruction; 0 omits it. Published as 0.5 for the unscaled surrogate; the
+            standardised one is so much larger that with 0.5 it dominates the proxies.
+        lambda2: weight λ2 of the proxies; 0 omits them.
+        proxy_loss: "ranking", as published, is the pairwise margin ranking loss; "regression" is the squared error of
+            the proxies' ranks, scaled to variance 1, which also teaches how far apart two architectures are.
         margin: of the ranking loss.
         alpha: α of the flow surrogate.
-        passes: which passes of the flow surrogate are made; see :func:`archflow.flow_surrogate`.
-        rounds: how many times it flows forward and back.
+        passes: the passes of the flow surrogate; see :func:`archflow.flow_surrogate`.
+        rounds: how many times the flow goes forward and back.
         standardise: scale each coordinate of the surrogate to mean 0 and variance 1 over the architectures. With
             vectors of standard deviation 0.1 the coordinates differ by about 0.02, and the unscaled squared error
-            (False, as published) vanishes beside the ranking loss.
+            (False, as published) is negligible beside the ranking loss.
         decoder_width: hidden width of the decoder, an MLP with one hidden layer.
-        proxy_width: hidden width of the proxies' head, likewise.
+        proxy_width: hidden width of the proxies' head, likewise an MLP with one hidden layer.
 
     Raises:
-        ValueError: a setting has another type or range, there is no draw, or both parts of the loss are off.
+        ValueError: a setting is of the wrong type or out of range, there is no draw, or both terms of the loss are off.
     """
 
     name: ClassVar[str] = "fgp"
@@ -106,23 +106,23 @@ class FGP(Task):
         draw_seed: int | None = None,
         **settings: Any,
     ) -> Self:
-        """FGP with ``draws`` draws of successive seeds, beginning at ``draw_seed``, which is ``seed`` if None.
+        """FGP with ``draws`` draws of successive seeds, starting at ``draw_seed``, or at ``seed`` if that is None.
 
         Without proxies it learns the reconstruction alone.
 
         Raises:
-            ValueError: a setting is outside its range.
+            ValueError: a setting is out of range.
         """
-        made = _Draws(
+        sampler = _Draws(
             published.k if k is None else k,
             published.std if std is None else std,
             draws,
             seed if draw_seed is None else draw_seed,
         )
-        return cls(made.sample(operations), proxies, **settings)
+        return cls(sampler.sample(operations), proxies, **settings)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, how the draws were made (``k`` counts all coordinates), and how many proxies there are."""
+        """The settings, those of the draws (``k`` counts all coordinates), and the number of proxies."""
         first = self.draws[0] if self.draws else None
         return {
             **super().describe(),
@@ -137,15 +137,15 @@ class FGP(Task):
         """The encoder with its two heads and the targets of all architectures.
 
         Raises:
-            ValueError: a draw does not fit the architectures, a setting of the flow surrogate makes no sense, or the
-                proxy has another length than the architectures or no two different values.
+            ValueError: a draw does not fit the architectures, a setting of the flow surrogate is invalid, or a proxy
+                has the wrong length or is constant.
         """
         return FGPObjective(self, encoder, archs)
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """Several draws of the flow surrogate, of successive seeds."""
+    """The settings of several draws of the flow surrogate with successive seeds."""
 
     k: int
     std: float
@@ -163,16 +163,16 @@ class _Draws:
 
 @dataclass(frozen=True, eq=False)
 class ZeroCost(Task):
-    """The task ``zero-cost``: learn to rank by zero-cost proxies alone, which is FGP without the reconstruction.
+    """The task ``zero-cost``: learn to rank by zero-cost proxies, that is, FGP without the reconstruction.
 
     Attributes:
-        proxy: as of :class:`FGP`.
-        proxy_loss: as of :class:`FGP`.
-        margin: as of :class:`FGP`.
-        proxy_width: as of :class:`FGP`.
+        proxy: see :class:`FGP`.
+        proxy_loss: see :class:`FGP`.
+        margin: see :class:`FGP`.
+        proxy_width: see :class:`FGP`.
 
     Raises:
-        ValueError: a setting has another type or range.
+        ValueError: a setting is of the wrong type or out of range.
     """
 
     name: ClassVar[str] = "zero-cost"
@@ -197,24 +197,24 @@ class ZeroCost(Task):
         seed: int,
         **settings: Any,
     ) -> Self:
-        """The task on these proxies.
+        """The task with these proxies.
 
         Raises:
-            ValueError: there are none, or a setting is outside its range.
+            ValueError: there are none, or a setting is out of range.
         """
         if proxies is None:
             raise ValueError(f"the task {cls.name} learns from proxies, but there are none; name some")
         return cls(proxies, **settings)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, and how many proxies there are."""
+        """The settings and the number of proxies."""
         return {**super().describe(), "proxies": count_proxies(self.proxy)}
 
     def build(self, encoder: Encoder, archs: ArchBatch) -> FGPObjective:
         """The encoder with a head and the proxies of all architectures.
 
         Raises:
-            ValueError: the proxy has another length than the architectures or no two different values.
+            ValueError: a proxy has the wrong length or is constant.
         """
         fgp = FGP(
             (),
@@ -229,7 +229,7 @@ class ZeroCost(Task):
 
 
 class FGPObjective(Objective):
-    """FGP's loss as a function of which architectures are in the minibatch."""
+    """FGP's loss as a function of the numbers in a minibatch."""
 
     surrogate: Float[Tensor, "archs k"]
 
@@ -239,9 +239,9 @@ class FGPObjective(Objective):
         self.lambda1, self.lambda2 = task.lambda1, task.lambda2 if task.proxy is not None else 0.0
         if self.lambda1:
             size = 4 * len(archs) * sum(draw.r.numel() for draw in task.draws)
-            if size > _MOST_BYTES:
+            if size > _MAX_BYTES:
                 raise ValueError(
-                    f"the surrogates would take {size / 2**30:.0f} GiB of memory; ask for fewer draws or a smaller k"
+                    f"the surrogates would take {size / 2**30:.0f} GiB of memory; use fewer draws or a smaller k"
                 )
             each = [flow_surrogate(archs, draw, task.alpha, task.passes, task.rounds).float() for draw in task.draws]
             surrogate = torch.cat(each, 1)
@@ -265,18 +265,18 @@ class FGPObjective(Objective):
 
 
 class ProxyLoss(nn.Module):
-    """How badly a head on the encodings orders proxies; the mean over the proxies.
+    """The loss of a head that predicts proxies from encodings, averaged over the proxies.
 
     Args:
-        proxy: a column for each proxy; NaN where unknown.
-        archs: how many architectures there are.
-        width: of the encodings.
-        kind: how proxies are learned, see :class:`FGP`.
+        proxy: one column per proxy; NaN where unknown.
+        archs: number of architectures.
+        width: width of the encodings.
+        kind: see ``proxy_loss`` of :class:`FGP`.
         margin: of the ranking loss.
         hidden: hidden width of the head.
 
     Raises:
-        ValueError: the proxy has not ``archs`` rows, or no two different values.
+        ValueError: ``proxy`` does not have ``archs`` rows, or a proxy is constant.
     """
 
     proxies: Float[Tensor, "archs proxies"]
@@ -296,7 +296,7 @@ class ProxyLoss(nn.Module):
         self.head = mlp(width, hidden, self.proxies.shape[1])
 
     def forward(self, z: Float[Tensor, "batch width"], index: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        """The loss on encodings of the architectures with these numbers."""
+        """The loss for the encodings of the architectures at ``index``."""
         score, proxy = self.head(z), self.proxies[index]
         if self.kind == "regression":
             known = ~proxy.isnan()
@@ -305,20 +305,20 @@ class ProxyLoss(nn.Module):
 
 
 def require_proxy_loss(kind: str) -> None:
-    """Raise ValueError unless there is such a way to learn proxies."""
+    """Raise ValueError unless ``kind`` is a known loss for proxies."""
     if kind not in get_args(ProxyLossName):
         raise ValueError(f"unknown proxy_loss {short(kind)}; known: {', '.join(get_args(ProxyLossName))}")
 
 
 def count_proxies(proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"] | None) -> int:
-    """How many columns there are; a vector is one."""
+    """The number of proxies; a vector is one."""
     return 0 if proxy is None else int(np.atleast_2d(np.transpose(proxy)).shape[0])
 
 
 def _scaled_ranks(
     proxy: Float[ndarray, " archs"] | Float[ndarray, "archs proxies"], archs: int
 ) -> Float[Tensor, "archs proxies"]:
-    """The ranks of each proxy, equal where it is equal, scaled to mean 0 and variance 1; NaN where it is NaN."""
+    """The ranks of each proxy, with ties equal, scaled to mean 0 and variance 1; NaN where the proxy is NaN."""
     from scipy.stats import rankdata
 
     columns = np.asarray(proxy, dtype=float)

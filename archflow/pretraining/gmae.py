@@ -1,12 +1,13 @@
 """GMAE: masked operations (after GraphMAE, Hou et al., KDD 2022, arXiv:2205.10803).
 
-In each minibatch the operations of a share of the nodes are masked; the encoder reads the rest and the edges, and an
-MLP predicts each masked operation from its node's value, by cross entropy. Inputs and outputs are never masked: they
-are no choice. As in GraphMAE, a few of the masked nodes carry a random operation instead of the mask.
+In each minibatch the operations of a share of the nodes are masked. The encoder sees the other operations and all
+edges, and an MLP predicts each masked operation from its node's value, trained by cross entropy. Inputs and outputs are
+never masked, as they are not a choice. As in GraphMAE, some of the masked nodes get a random operation instead of the
+mask.
 
-The mask is one more operation. An encoder's weights are for a fixed vocabulary, so during pre-training a second encoder
-of the same settings reads one operation more: its weights are those of the encoder and, where one is longer, numbers of
-the mask's own, which begin at 0 as in GraphMAE.
+The mask is an additional operation. Since an encoder's weights are for a fixed vocabulary, pre-training uses a second
+encoder with the same settings and one more operation. It shares the encoder's weights; where its own are one row or
+column longer, that part is learned for the mask, and starts at 0 as in GraphMAE.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from archflow.pretraining.nodes import NodeValues, inner_operations, most_nodes
 from archflow.pretraining.task import Objective, Task, step_generator
 
 MASK = "[mask]"
-"""The mask's name in the longer vocabulary."""
+"""Name of the mask in the extended vocabulary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +38,13 @@ class GMAE(Task):
     """The task ``gmae``.
 
     Attributes:
-        share: of the nodes of a minibatch that are neither inputs nor outputs, how many are masked; at least one is.
-        replace: of the masked nodes, how many carry a random operation instead of the mask. With 1 there is no mask,
-            for encoders to which none can be added.
+        share: share of a minibatch's nodes, inputs and outputs aside, that are masked; at least one is.
+        replace: share of the masked nodes that get a random operation instead of the mask. With 1 there is no mask, for
+            encoders to which none can be added.
         decoder_width: hidden width of the decoder, an MLP with one hidden layer.
 
     Raises:
-        ValueError: a setting has another type or range.
+        ValueError: a setting is of the wrong type or out of range.
     """
 
     name: ClassVar[str] = "gmae"
@@ -64,13 +65,13 @@ class GMAE(Task):
         """The encoder with a mask and a decoder.
 
         Raises:
-            ValueError: the space has no two operations to choose from, or no mask can be added to the encoder.
+            ValueError: the space has fewer than two operations to choose from, or no mask can be added to the encoder.
         """
         return GMAEObjective(self, encoder, archs)
 
 
 class GMAEObjective(Objective):
-    """The loss as a function of which architectures are in the minibatch."""
+    """GMAE's loss as a function of the numbers in a minibatch."""
 
     def __init__(self, task: GMAE, encoder: Encoder, archs: ArchBatch) -> None:
         super().__init__(encoder, archs)
@@ -93,7 +94,7 @@ class GMAEObjective(Objective):
         return {"operations": loss}
 
     def _masked(self, archs: ArchBatch, rng: np.random.Generator) -> tuple[Int[ndarray, " hidden"], ArchBatch]:
-        """The nodes whose operation is to be predicted, and the architectures without it."""
+        """The nodes whose operation is to be predicted, and the architectures with those operations masked."""
         candidates = np.flatnonzero(self.inner[archs.operations])
         count = min(len(candidates), max(1, round(self.task.share * len(candidates))))
         hidden = rng.choice(candidates, count, replace=False)
@@ -109,22 +110,22 @@ class WithMask(nn.Module):
     """Node values over a vocabulary with one more operation, the mask.
 
     Args:
-        values: those of an encoder; all weights are its own but those of the mask.
+        values: the node values of an encoder, whose weights are shared.
 
     Raises:
-        ValueError: the encoder's weights for a longer vocabulary are not those it has and one row or column more.
+        ValueError: the weights for the extended vocabulary are not those of the encoder plus one row or column.
     """
 
     def __init__(self, values: NodeValues) -> None:
         super().__init__()
         self.values, encoder = values, values.encoder
-        longer = NodeValues(type(encoder)((*encoder.vocabulary, MASK), encoder.settings), values.places)
-        refusal = f"no mask can be added to encoder '{encoder.name}'; GMAE does without one if replace is 1"
-        # In a list, so that its own weights, which are never used, are none of this module's.
-        self._longer = [longer]
+        extended = NodeValues(type(encoder)((*encoder.vocabulary, MASK), encoder.settings), values.max_nodes)
+        refusal = f"no mask can be added to encoder '{encoder.name}'; with replace = 1, GMAE does not need one"
+        # In a list, so that its weights, which are never used, are not registered as parameters of this module.
+        self._extended = [extended]
         self._added: list[tuple[str, int]] = []
         self.mask = nn.ParameterList()
-        for name, weight in longer.named_parameters():
+        for name, weight in extended.named_parameters():
             own = values.get_parameter(name)
             grown = [(axis, ours) for axis, ours in enumerate(own.shape) if ours != weight.shape[axis]]
             if not grown:
@@ -138,15 +139,15 @@ class WithMask(nn.Module):
             raise ValueError(refusal)
 
     def train(self, mode: bool = True) -> WithMask:
-        """Also the longer encoder, which is none of this module's."""
-        self._longer[0].train(mode)
+        """Also set the mode of the extended encoder, which is not a submodule."""
+        self._extended[0].train(mode)
         super().train(mode)
         return self
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "nodes width"]:
-        """The value of every node of architectures over the longer vocabulary."""
+        """The value of every node of architectures over the extended vocabulary."""
         weights = {**dict(self.values.named_parameters()), **dict(self.values.named_buffers())}
         for (name, axis), mask in zip(self._added, self.mask, strict=True):
             weights[name] = torch.cat([weights[name], mask], axis)
-        found: Tensor = functional_call(self._longer[0], weights, (archs,))
+        found: Tensor = functional_call(self._extended[0], weights, (archs,))
         return found

@@ -1,15 +1,16 @@
 """GraphCL: graph contrastive learning (You et al., NeurIPS 2020, arXiv:2010.13902).
 
-Each architecture of a minibatch is changed at random, twice. A head on the encodings learns to tell which two views are
-of one architecture among all views of the minibatch: the normalised, temperature-scaled cross entropy (NT-Xent)
+Each architecture of a minibatch is augmented at random, twice. A head on the encodings learns to find the two views of
+the same architecture among all views of the minibatch. The loss is the normalised, temperature-scaled cross entropy
+(NT-Xent)
 
     − log exp(c(a, b) / τ) / Σ exp(c(a, v) / τ)      over all views v but a itself, c the cosine
 
-averaged over all views a, where b is the other view of the same architecture. (GraphCL as printed leaves b, and the
-views on a's side, out of the sum; that cannot be computed for a minibatch of one.)
+averaged over all views a, where b is the other view of the same architecture. (GraphCL as printed omits b, and the
+views on a's side, from the sum; that cannot be computed for a minibatch of one.)
 
-The changes are GraphCL's four, made so that what comes out is an architecture still: acyclic, no node cut off from its
-inputs or outputs, over the same vocabulary. Inputs and outputs of the network stay.
+The augmentations are GraphCL's four, restricted so that the result is still an architecture: acyclic, over the same
+vocabulary, with no node cut off from its inputs or outputs. Inputs and outputs of the network are kept.
 """
 
 from __future__ import annotations
@@ -41,14 +42,13 @@ class GraphCL(Task):
     """The task ``graphcl``.
 
     Attributes:
-        augmentations: names of the changes, some of ``AUGMENTATIONS``; one of them, drawn at random, is made to each
-            view of each architecture.
-        share: of nodes or edges that a change concerns, from 0 to 1; GraphCL's is 0.2.
-        temperature: τ; GraphCL's is 0.2 on graphs of some dozen nodes.
+        augmentations: names from ``AUGMENTATIONS``; one of them, drawn at random, is applied to each view.
+        share: share of nodes or edges that an augmentation changes, from 0 to 1; GraphCL's is 0.2.
+        temperature: τ; GraphCL's is 0.2, on graphs of a few dozen nodes.
         projection_width: width of the head, an MLP with one hidden layer.
 
     Raises:
-        ValueError: an augmentation is unknown or there is none, or a setting has another type or range.
+        ValueError: an augmentation is unknown, there is none, or a setting is of the wrong type or out of range.
     """
 
     name: ClassVar[str] = "graphcl"
@@ -78,7 +78,7 @@ class GraphCL(Task):
 
 
 class GraphCLObjective(Objective):
-    """The loss as a function of which architectures are in the minibatch."""
+    """GraphCL's loss as a function of the numbers in a minibatch."""
 
     def __init__(self, task: GraphCL, encoder: Encoder, archs: ArchBatch) -> None:
         super().__init__(encoder, archs)
@@ -111,14 +111,14 @@ def augmented(
     share: float,
     rng: np.random.Generator,
 ) -> ArchBatch:
-    """Each architecture after one of the named changes, drawn at random.
+    """Each architecture after one of the named augmentations, drawn at random.
 
     Args:
         archs: the architectures.
-        inner: which operations are a choice, see :func:`.inner_operations`; nodes with another one stay as they are.
-        names: of the changes.
-        share: of nodes or edges that a change concerns.
-        rng: draws the changes and what they concern.
+        inner: which operations are a choice, see :func:`.inner_operations`; nodes with other operations are kept.
+        names: names of the augmentations.
+        share: share of nodes or edges that an augmentation changes.
+        rng: draws the augmentations and the nodes or edges.
     """
     drawn = rng.integers(len(names), size=len(archs))
     groups = [np.flatnonzero(drawn == number) for number in range(len(names))]
@@ -130,16 +130,16 @@ def augmented(
     return ArchBatch.concatenate(parts)[np.argsort(np.concatenate(groups))]
 
 
-# The changes; none loops over architectures
+# The augmentations, all without a loop over architectures
 
 
 def rewired(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
-    """Add at most as many edges as a part ``share`` of those there are, then drop each with probability ``share``.
+    """Add at most a fraction ``share`` of the number of edges, then drop each edge with probability ``share``.
 
-    A new edge goes from a node that has successors to one of a later generation, so no cycle can close. Of the edges
-    into a node, and of those out of it, the one with the largest random number is not dropped. So a node is without
-    predecessors or successors if it was before. (To drop alone would leave a NAS-Bench-201 cell as it is: each of its
-    edges is the only one into a node, or the only one out of one.)
+    A new edge leads from a node with successors to one of a later generation, so there can be no cycle. Among the edges
+    into a node, and among those out of it, the one with the largest random number is kept, so a node lacks predecessors
+    or successors only if it did before. (Dropping alone would not change a NAS-Bench-201 cell, in which each edge is
+    the only one into a node or the only one out of a node.)
     """
     source, target = archs.edge_index
     nodes, generation, followed = len(archs.operations), archs.generations, archs.successors.counts > 0
@@ -158,7 +158,7 @@ def rewired(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generat
 
 
 def other_operations(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
-    """Exchange the operation of each node with probability ``share`` for another; inputs and outputs keep theirs."""
+    """Replace the operation of each node with probability ``share``; inputs and outputs keep theirs."""
     choices, place = np.flatnonzero(inner), np.cumsum(inner) - 1
     operations = archs.operations.astype(np.int64)
     nodes = np.flatnonzero(inner[operations] & (rng.random(len(operations)) < share))
@@ -169,10 +169,10 @@ def other_operations(archs: ArchBatch, inner: Inner, share: float, rng: np.rando
 
 
 def without_nodes(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
-    """Drop each node with probability ``share``; what fed it feeds what it fed, as if it were the identity.
+    """Drop each node with probability ``share``, connecting its predecessors to its successors.
 
-    Inputs, outputs and nodes without predecessors or successors stay, and so does the one with the larger random number
-    of two neighbours that would both go.
+    Inputs, outputs and nodes without predecessors or successors are kept; so is, of two neighbours that would both be
+    dropped, the one with the larger random number.
     """
     source, target = archs.edge_index
     number = rng.random(len(archs.operations))
@@ -191,10 +191,10 @@ def without_nodes(archs: ArchBatch, inner: Inner, share: float, rng: np.random.G
 
 
 def without_branches(archs: ArchBatch, inner: Inner, share: float, rng: np.random.Generator) -> ArchBatch:
-    """Cut out each node with probability ``share``, and with it all that no longer is on a way through.
+    """Drop each node with probability ``share``, and with it all nodes that are no longer on a full path.
 
-    A way begins at a node that had no predecessors, and ends at one that had no successors. Inputs and outputs are not
-    cut out, and inputs always stay. An architecture that would lose one of its ends stays as it is.
+    A full path starts at a node that had no predecessors and ends at one that had no successors. Inputs and outputs are
+    not drawn, and inputs are always kept. An architecture that would lose a node without successors is left unchanged.
     """
     source, target = archs.edge_index
     alive = ~inner[archs.operations] | (rng.random(len(archs.operations)) >= share)
@@ -217,13 +217,13 @@ AUGMENTATIONS: dict[str, Callable[[ArchBatch, Inner, float, np.random.Generator]
     "nodes": without_nodes,
     "branches": without_branches,
 }
-"""The changes by name: GraphCL's edge perturbation, attribute masking, node dropping and subgraph."""
+"""The augmentations by name: GraphCL's edge perturbation, attribute masking, node dropping and subgraph."""
 
 
 def _part(
     archs: ArchBatch, stays: Bool[ndarray, " nodes"], source: Int[ndarray, " edges"], target: Int[ndarray, " edges"]
 ) -> ArchBatch:
-    """The architectures with only the nodes that stay and the given edges, both as node numbers of the whole batch."""
+    """The architectures with the nodes that stay and the given edges only, as node numbers of the whole batch."""
     owner, place = archs.owners, np.cumsum(stays) - 1
     node_offsets = np.concatenate([[0], place[archs.node_offsets[1:] - 1] + 1])
     order = np.argsort(owner[source], kind="stable")

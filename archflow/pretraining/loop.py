@@ -1,8 +1,8 @@
-"""The one pre-training loop: an encoder learns a task on all architectures of a space, without a label.
+"""The pre-training loop: an encoder learns a pretext task on all architectures of a space, without labels.
 
-What a minibatch holds is a function of the seed and the epoch alone, and the random numbers of a step (dropout, masks)
-are one of the seed, the step and the process. So a run that was killed and resumed from its checkpoint goes on exactly
-as the run that was not: on the CPU its final weights are equal bit for bit.
+The minibatches are a function of the seed and the epoch alone, and the random numbers of a step (dropout, masks) a
+function of the seed, the step and the process. So a run that was killed and resumed from its checkpoint continues
+exactly as an uninterrupted one: on the CPU, its final weights are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """How to train, as :func:`pretrain` describes it.
+    """The training settings; see :func:`pretrain`.
 
     Raises:
-        ValueError: a setting has another type or is outside its range.
+        ValueError: a setting is of the wrong type or out of range.
     """
 
     epochs: int = 200
@@ -58,8 +58,8 @@ class PretrainSettings:
         check_range(self, "pre-training", 1, 1024, "processes")
         check_range(self, "pre-training", 0, 2**63 - 1, "seed")
         if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
-            raise ValueError(f"lr must be above 0 and weight_decay not below, not {self.lr} and {self.weight_decay}")
-        # Weights of 16 bits would lose Adam's small steps, and ranks of proxies above 256 would be equal.
+            raise ValueError(f"lr must be above 0 and weight_decay at least 0, not {self.lr} and {self.weight_decay}")
+        # 16-bit weights would lose Adam's small steps, and 16-bit proxy ranks above 256 would tie.
         if self.precision.endswith("16-true"):
             mixed = self.precision.replace("true", "mixed")
             raise ValueError(f"pre-training does not work in precision {self.precision}; try {mixed}")
@@ -67,12 +67,12 @@ class PretrainSettings:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What a pre-training run was, and how it went.
+    """The record of a pre-training run.
 
     Attributes:
         settings: the encoder, the task and every setting, JSON-able.
-        losses: for each term of the loss its mean over each epoch.
-        seconds: time spent, over all sittings.
+        losses: for each term of the loss, its mean over each epoch.
+        seconds: time spent, including that before a resumption.
     """
 
     settings: dict[str, Any]
@@ -98,30 +98,31 @@ def pretrain(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Pretraining:
-    """Train ``encoder`` in place, and leave it in evaluation mode; the defaults are the published settings.
+    """Train ``encoder`` in place and leave it in evaluation mode; the defaults are the published settings.
 
     Args:
         encoder: any encoder over the architectures' vocabulary.
-        archs: all architectures of the space, or those to be pre-trained on.
-        task: what to learn, e.g. :class:`archflow.FGP`.
-        epochs: how many times to go through the architectures.
-        batch_size: architectures in a minibatch, over all processes together.
-        lr: AdamW's highest learning rate; it falls to 0 along a half cosine, which the paper leaves open.
-        weight_decay: AdamW's.
-        seed: fixes the order of the architectures, the heads' first weights, and the random numbers of each step.
+        archs: the architectures to pre-train on, such as all of the space.
+        task: the pretext task, such as :class:`archflow.FGP`.
+        epochs: number of passes over the architectures.
+        batch_size: architectures per minibatch, over all processes together.
+        lr: AdamW's initial learning rate; it falls to 0 along a half cosine, a schedule that the paper leaves open.
+        weight_decay: AdamW's weight decay.
+        seed: fixes the order of the architectures, the heads' initial weights, and the random numbers of each step.
         device: "cpu", "cuda", …, or "auto".
-        precision: Lightning Fabric's name of one, e.g. "32-true" or "bf16-mixed". The encoder is float32 afterwards.
-        processes: with more than one, each takes a part of every minibatch (distributed data parallel).
-        checkpoint: a file to which the state is written every ``checkpoint_seconds``, and when the run is interrupted.
+        precision: a precision of Lightning Fabric, such as "32-true" or "bf16-mixed". The encoder is float32
+            afterwards.
+        processes: if more than one, each takes a part of every minibatch (distributed data parallel).
+        checkpoint: a file to which the state is written every ``checkpoint_seconds``, and on interruption.
         checkpoint_seconds: 0 writes after every step.
-        resume: go on from ``checkpoint`` if it exists.
-        progress: called with how many architectures have been seen; if there are several processes, in the first of
-            them, to which it is pickled.
+        resume: continue from ``checkpoint`` if it exists.
+        progress: called with the number of architectures seen; with several processes it is pickled and called in the
+            first of them.
 
     Raises:
-        ValueError: a setting makes no sense, the device is absent, the loss is no longer finite, or the checkpoint is
-            damaged or of another run.
-        KeyboardInterrupt: passed on after the checkpoint is written.
+        ValueError: a setting is invalid, the device is missing, the loss is no longer finite, or the checkpoint is
+            damaged or from another run.
+        KeyboardInterrupt: on Ctrl-C, after the checkpoint is written.
     """
     from lightning_fabric import Fabric
 
@@ -160,9 +161,9 @@ class _Loop:
     def run(self, fabric: Fabric) -> tuple[dict[str, ndarray], dict[str, list[float]], float]:
         """Train; returns the encoder's weights, the losses and the seconds.
 
-        What is returned crosses from a process that ends to the caller's, so it is plain NumPy and Python.
+        The result may be sent from a process that ends to the caller's, so it is plain NumPy and Python.
         """
-        # Spawned processes are handed the encoder in shared memory; each must train its own.
+        # Spawned processes receive the encoder in shared memory, but each must train its own.
         encoder = copy.deepcopy(self.encoder) if fabric.world_size > 1 else self.encoder
         seed, count = self.settings.seed, len(self.archs)
         with seeded(seed):
@@ -170,16 +171,16 @@ class _Loop:
         lr, decay = self.settings.lr, self.settings.weight_decay
         optimizer = torch.optim.AdamW(objective.parameters(), lr=lr, weight_decay=decay, fused=True)
         distributed, stepper = fabric.setup(objective, optimizer)
-        # What is kept with the weights changes with them, as batch norm's averages do; targets are not kept.
-        kept = objective.state_dict()
-        targets = [buffer.cpu().numpy() for name, buffer in objective.named_buffers() if name not in kept]
+        # Persistent buffers, such as batch norm's averages, change with the weights; the others are targets.
+        persistent = objective.state_dict()
+        targets = [buffer.cpu().numpy() for name, buffer in objective.named_buffers() if name not in persistent]
         size, epochs = self.settings.batch_size, self.settings.epochs
         steps = math.ceil(count / size)
         state = State(objective, optimizer, {**self.record, "data": self.archs.digest(*targets)}, steps)
         if self.resume and self.checkpoint and self.checkpoint.exists():
             state.load(self.checkpoint)
 
-        begun, saved = time.monotonic() - state.seconds, time.monotonic()
+        started, saved = time.monotonic() - state.seconds, time.monotonic()
         with _deferred_interrupt() as interrupted, seeded(seed):
             while state.step < epochs * steps:
                 epoch, step = divmod(state.step, steps)
@@ -196,7 +197,7 @@ class _Loop:
                 if fabric.world_size > 1:
                     terms = fabric.all_reduce({name: term.detach() for name, term in terms.items()}, reduce_op="mean")
                 state.count(terms, weight=min(size, count - step * size) / count)
-                state.seconds = time.monotonic() - begun
+                state.seconds = time.monotonic() - started
                 if fabric.is_global_zero:
                     self.progress("pre-training", epoch * count + min(count, (step + 1) * size), epochs * count)
                 stop = interrupted.is_set()
@@ -208,15 +209,15 @@ class _Loop:
                     raise KeyboardInterrupt
         weights = {name: tensor.detach().cpu().numpy() for name, tensor in encoder.state_dict().items()}
         if fabric.world_size > 1:
-            # A thread of gloo's needs Python to let go of the last tensors; if Python ends first, the process aborts.
+            # A gloo thread needs Python to release the last tensors; if Python exits first, the process aborts.
             time.sleep(0.3)
         return weights, state.losses, state.seconds
 
 
 def _seed(device: torch.device, seed: int, step: int, rank: int) -> None:
-    """Begin PyTorch's global generators, the CPU's and the device's, at what is this step's and this process's."""
+    """Seed PyTorch's global generators, of the CPU and the device, from the seed, the step and the process."""
     number = int(np.random.SeedSequence(seed, spawn_key=(step, rank)).generate_state(1, np.uint64)[0])
-    # torch.manual_seed does it for all devices, but takes milliseconds where there is no GPU.
+    # torch.manual_seed seeds all devices, but takes milliseconds on machines without a GPU.
     torch.default_generator.manual_seed(number)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(number)
@@ -224,7 +225,7 @@ def _seed(device: torch.device, seed: int, step: int, rank: int) -> None:
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event, to be looked at between steps, so that no step is left half done."""
+    """Turn Ctrl-C into an event that is checked between steps, so that no step is left half done."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted

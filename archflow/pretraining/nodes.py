@@ -1,4 +1,4 @@
-"""Values of single nodes, from any encoder, for tasks that ask about operations and edges."""
+"""Node values from any encoder, for tasks that predict operations and edges."""
 
 from __future__ import annotations
 
@@ -11,49 +11,50 @@ from torch import Tensor, nn
 from archflow.archs.batch import ArchBatch
 from archflow.encoding.base import Encoder, NodeEncoder
 
-_UNFOLDED = 64
-"""Width of a node's value where it is read off the architecture's vector."""
+_UNFOLDED_WIDTH = 64
+"""Width of a node value that is unfolded from the architecture's vector."""
 
 
 class NodeValues(nn.Module):
-    """A value for each node: the encoder's own, or, where it has none, unfolded from the architecture's one vector.
+    """A value for each node: the encoder's, or, if it has none, unfolded from the architecture's vector.
 
-    Unfolding is one layer that gives a value for each place in the numbering of the nodes. So, as with all encoders
-    without node values, what is learned depends on how nodes are numbered.
+    Unfolding is one layer that gives a value for each node number, so what is learned depends on the numbering of the
+    nodes, as it does for all encoders without node values.
 
     Args:
-        encoder: any.
-        places: the most nodes that an architecture may have.
+        encoder: any encoder.
+        nodes: maximum number of nodes of an architecture.
     """
 
-    def __init__(self, encoder: Encoder, places: int) -> None:
+    def __init__(self, encoder: Encoder, nodes: int) -> None:
         super().__init__()
-        self.encoder, self.places = encoder, places
+        self.encoder, self.max_nodes = encoder, nodes
         own = isinstance(encoder, NodeEncoder)
-        self.width = encoder.width if own else _UNFOLDED
-        self.unfold = None if own else nn.Linear(encoder.width, places * _UNFOLDED)
+        self.width = encoder.width if own else _UNFOLDED_WIDTH
+        self.unfold = None if own else nn.Linear(encoder.width, nodes * _UNFOLDED_WIDTH)
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "nodes width"]:
         """The value of every node, in the batch's order."""
         if isinstance(self.encoder, NodeEncoder):
             return self.encoder.nodes(archs)
         assert self.unfold is not None
-        padded = torch.relu(self.unfold(self.encoder(archs))).view(-1, _UNFOLDED)
-        begin = np.arange(len(archs)) * self.places - archs.node_offsets[:-1]
-        row = begin[archs.owners] + np.arange(len(archs.operations))
+        padded = torch.relu(self.unfold(self.encoder(archs))).view(-1, _UNFOLDED_WIDTH)
+        start = np.arange(len(archs)) * self.max_nodes - archs.node_offsets[:-1]
+        row = start[archs.owners] + np.arange(len(archs.operations))
         return padded[torch.from_numpy(row).to(padded.device)]
 
 
 def most_nodes(archs: ArchBatch) -> int:
-    """How many nodes the largest architecture has."""
+    """The number of nodes of the largest architecture."""
     return int(np.diff(archs.node_offsets).max())
 
 
 def inner_operations(archs: ArchBatch) -> Bool[ndarray, " operations"]:
-    """Which operations are a choice, that is neither an input nor an output of the network.
+    """Which operations are a choice, that is, neither an input nor an output of the network.
 
-    Inputs and outputs are told by names that begin with these words. In a vocabulary without such names they are the
-    operations that no node between others carries; if that leaves no two to choose from, all operations are a choice.
+    Inputs and outputs are recognised by names that begin with these words. In a vocabulary without such names they are
+    the operations that occur only at nodes without predecessors or successors; if that leaves fewer than two to choose
+    from, all operations are a choice.
     """
     named = np.array([name.startswith(("input", "output")) for name in archs.vocabulary])
     if named.any():

@@ -1,6 +1,6 @@
 """Pretext tasks by name.
 
-To add one, write a :class:`~archflow.pretraining.task.Task` in a file here and name it in ``TASKS``, or call
+To add one, write a :class:`~archflow.pretraining.task.Task` in a file here and add it to ``TASKS``, or call
 ``archflow.register("task", name, kind)`` from your code.
 """
 
@@ -26,9 +26,9 @@ def _check(name: str, kind: Any) -> None:
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise ValueError(f"the task {name} must be a subclass of archflow.Task, not {kind!r}")
     if name == "none":
-        raise ValueError("no task can be called none, which stands for no pre-training")
+        raise ValueError("no task can be named none, which stands for no pre-training")
     if getattr(kind, "name", None) != name:
-        raise ValueError(f"the task {name} must have name = {name!r}, as its settings are written down with it")
+        raise ValueError(f"the task {name} must have name = {name!r}, which is stored with its settings")
 
 
 TASKS: Registry[type[Task]] = Registry(
@@ -49,18 +49,18 @@ def make_task(
     seed: int,
     settings: Mapping[str, Any],
 ) -> Task:
-    """The task of that name for architectures of a space; how it was made is in what it ``describe``s.
+    """The task of that name for architectures of a space.
 
     Args:
         name: one of :func:`tasks`.
-        space_name: whose published settings of the flow surrogate are the default.
-        archs: those that will be pre-trained on.
-        proxies: a column for each proxy, or None.
+        space_name: the space whose published settings of the flow surrogate are the defaults.
+        archs: the architectures to pre-train on.
+        proxies: one column per proxy, or None.
         seed: of the flow surrogate's draw, unless "draw_seed" is among the settings.
         settings: some of the task's :meth:`~.Task.setting_names`.
 
     Raises:
-        ValueError: the name or a setting is unknown, a setting makes no sense, or the task needs proxies and there are
+        ValueError: the name or a setting is unknown, a setting is invalid, or the task needs proxies and there are
             none.
     """
     kind = TASKS.find(name)

@@ -1,4 +1,4 @@
-"""The state of a pre-training run, and the checkpoint file that keeps it."""
+"""The state of a pre-training run, and its checkpoint file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from archflow.support.documents import plain
 from archflow.support.files import load_tensors, save_tensors
 from archflow.support.settings import check_types, short
 
-_MOST_NAMED = 8
-"""How many differing settings a message names."""
+_MAX_NAMED = 8
+"""Most differing settings that a message names."""
 
 
 @dataclass(frozen=True)
 class _Progress:
-    """How far a run has come, as a checkpoint says it."""
+    """The progress of a run, as stored in a checkpoint."""
 
     step: int
     seconds: float
@@ -31,20 +31,20 @@ class _Progress:
         if self.step < 0 or not 0 <= self.seconds < math.inf:
             raise ValueError(f"step {self.step} after {self.seconds} seconds")
         if not isinstance(self.losses, dict):
-            raise ValueError("its losses are no object")
+            raise ValueError("its losses are not an object")
         for name, losses in self.losses.items():
             if not isinstance(losses, list) or not all(isinstance(loss, float) for loss in losses):
-                raise ValueError(f"its losses {short(name)} are no list of numbers")
+                raise ValueError(f"its losses {short(name)} are not a list of numbers")
 
 
 class State:
-    """Everything that a run needs to go on: weights, optimiser moments, the number of steps, and the losses so far.
+    """Everything needed to resume a run: weights, optimiser moments, the number of steps, and the losses so far.
 
     Args:
-        objective: what is trained.
+        objective: the module to train.
         optimizer: AdamW on the objective's parameters.
-        settings: what the run is; a checkpoint of other settings is refused.
-        steps: minibatches in an epoch.
+        settings: of the run; a checkpoint with other settings is refused.
+        steps: minibatches per epoch.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class State:
         self._sums: dict[str, Tensor] = {}
 
     def count(self, terms: dict[str, Tensor], weight: float) -> None:
-        """Note that one more step is done, and what it lost; ``weight`` is its share of the epoch.
+        """Record a step and its loss; ``weight`` is its share of the epoch.
 
         Raises:
-            ValueError: the epoch is over, and its loss is not finite.
+            ValueError: the epoch is complete, and its loss is not finite.
         """
         self.step += 1
         for name, term in terms.items():
@@ -81,23 +81,22 @@ class State:
         save_tensors(path, "pretraining", tensors, {"run": self.settings, "progress": progress})
 
     def load(self, path: Path) -> None:
-        """Go on from a file; nothing is changed if it is refused.
+        """Restore the state from a file; nothing changes if the file is refused.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or of a run with other settings.
+            ValueError: the file is damaged, or from a run with other settings.
         """
         tensors, found = load_tensors(path, "pretraining")
         run = found.get("run")
         if not isinstance(run, dict):
-            raise ValueError(f"{path} is damaged: it does not say of which run it is")
+            raise ValueError(f"{path} is damaged: it does not say which run it is from")
         differing = [name for name in self.settings if run.get(name) != self.settings[name]]
         if differing:
             what = ", ".join(
-                f"{name} was {short(run.get(name))}, is {short(self.settings[name])}"
-                for name in differing[:_MOST_NAMED]
+                f"{name} was {short(run.get(name))}, is {short(self.settings[name])}" for name in differing[:_MAX_NAMED]
             )
-            more = f", and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
+            more = f", and {len(differing) - _MAX_NAMED} more" if len(differing) > _MAX_NAMED else ""
             raise ValueError(f"{path} is the checkpoint of another run: {what}{more}")
         try:
             progress = _Progress(**found["progress"])
@@ -116,14 +115,14 @@ class State:
         self.step, self.seconds, self.losses = progress.step, progress.seconds, progress.losses
 
     def _require_fitting(self, progress: _Progress, parts: dict[str, dict[str, Tensor]]) -> None:
-        """Raise ValueError unless a checkpoint's parts have the names, shapes and types of this run's."""
+        """Raise ValueError unless a checkpoint's tensors have the names, shapes and dtypes of this run's."""
         _require_like(parts["objective"], self.objective.state_dict())
-        learned: dict[str, Tensor] = {}
+        moments: dict[str, Tensor] = {}
         for index, parameter in enumerate(self.objective.parameters()):
             if any(name.startswith(f"{index}.") for name in parts["optimizer"]):
-                learned[f"{index}.step"] = torch.zeros(())
-                learned |= {f"{index}.{moment}": parameter for moment in ("exp_avg", "exp_avg_sq")}
-        _require_like(parts["optimizer"], learned)
+                moments[f"{index}.step"] = torch.zeros(())
+                moments |= {f"{index}.{moment}": parameter for moment in ("exp_avg", "exp_avg_sq")}
+        _require_like(parts["optimizer"], moments)
         _require_like(parts["sums"], dict.fromkeys(parts["sums"], torch.zeros(())))
         epochs = [len(losses) for losses in progress.losses.values()]
         if any(count != progress.step // self.steps for count in epochs) or not (epochs or progress.step < self.steps):

@@ -1,10 +1,9 @@
-"""What a pretext task is: something that an encoder can learn from architectures alone, without a label.
+"""The base classes of pretext tasks, which an encoder learns from architectures alone, without labels.
 
 A :class:`Task` holds settings. Its ``build`` turns an encoder and architectures into an :class:`Objective`: a module
-whose call with the numbers of a minibatch gives the terms of the loss by name. :func:`archflow.pretrain` does the rest.
+that maps the numbers of a minibatch to the terms of the loss by name. :func:`archflow.pretrain` does the rest.
 
-archflow has FGP (``fgp.py``), and what it was compared with: zero-cost proxies alone (there too), arch2vec, GMAE and
-GraphCL, a file each.
+archflow has FGP and, as baselines, zero-cost proxies alone (both in ``fgp.py``), arch2vec, GMAE and GraphCL.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ class FlowDefaults(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The parent of every pretext task: a frozen dataclass whose fields are the task's settings.
+    """The base class of all pretext tasks: a frozen dataclass whose fields are the task's settings.
 
     Attributes:
-        name: how it is called in settings, and by :func:`archflow.tasks`.
-        arrays: names of the fields that hold data of the architectures or random draws, and so are no settings.
+        name: its name in settings and in :func:`archflow.tasks`.
+        arrays: names of the fields that are not settings, but data about the architectures or random draws.
     """
 
     name: ClassVar[str]
@@ -53,7 +52,7 @@ class Task:
         """Check the settings; a task with bounds to check extends this.
 
         Raises:
-            ValueError: a setting has another type than its field.
+            ValueError: a setting is not of its field's type.
         """
         check_types(self, f"task {self.name}")
 
@@ -62,15 +61,15 @@ class Task:
         check_range(self, f"task {self.name}", 1, 65_536, *names)
 
     def build(self, encoder: Encoder, archs: ArchBatch) -> nn.Module:
-        """A module that holds ``encoder`` and whose call with (batch,) int64 numbers gives a dict of scalar terms.
+        """A module that contains ``encoder`` and maps (batch,) int64 numbers to a dict of scalar terms.
 
         Raises:
-            ValueError: the task cannot be learned on these architectures, or not by this encoder.
+            ValueError: the task cannot be learned on these architectures or by this encoder.
         """
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """The settings, JSON-able, beginning with the name under "task"; arrays are left out."""
+        """The settings, JSON-able, with the name as "task" first; arrays are left out."""
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.arrays}
         return {"task": self.name, **plain(settings)}
 
@@ -86,31 +85,31 @@ class Task:
         """The task for the architectures of a space.
 
         Args:
-            operations: how many there are in the vocabulary.
+            operations: size of the vocabulary.
             published: defaults for the flow surrogate's draw.
-            proxies: a column for each proxy, or None.
-            seed: of what is drawn once for the whole pre-training.
+            proxies: one column per proxy, or None.
+            seed: for random numbers that are drawn once for the whole pre-training.
             settings: some of :meth:`setting_names`.
 
         Raises:
-            ValueError: a setting is outside its range, or the task learns from proxies and there are none.
+            ValueError: a setting is out of range, or the task needs proxies and there are none.
         """
         return cls(**settings)
 
     @classmethod
     def setting_names(cls) -> list[str]:
-        """The settings that :meth:`for_space` takes, sorted: fields that are no arrays, and its keyword arguments."""
+        """The settings that :meth:`for_space` takes, sorted: fields other than arrays, and its keyword arguments."""
         names = {field.name for field in fields(cls)} - set(cls.arrays)
         arguments = inspect.signature(cls.for_space).parameters.values()
         return sorted(names | {argument.name for argument in arguments if argument.kind is argument.KEYWORD_ONLY})
 
 
 class Objective(nn.Module):
-    """The loss of a task as a function of which architectures are in the minibatch; the parent of the tasks' own.
+    """The loss of a task as a function of the numbers in a minibatch; the base class of the tasks' objectives.
 
     Args:
-        encoder: what will learn. Subclasses hold it in an attribute, by itself or inside what asks it for node values.
-        archs: all architectures that minibatches will be taken from.
+        encoder: the encoder to train. Subclasses hold it in an attribute, either directly or inside another module.
+        archs: all architectures from which minibatches will be taken.
     """
 
     def __init__(self, encoder: Encoder, archs: ArchBatch) -> None:
@@ -124,5 +123,5 @@ class Objective(nn.Module):
 
 
 def step_generator() -> np.random.Generator:
-    """NumPy's generator for one minibatch, seeded from PyTorch's global one, which belongs to the run and the step."""
+    """NumPy's generator for one minibatch, seeded from PyTorch's global one, which the loop seeds for each step."""
     return np.random.default_rng(int(torch.randint(2**62, ())))

@@ -1,4 +1,4 @@
-"""Which device to compute on, and from which random numbers."""
+"""Devices and random number generators."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from archflow.support.settings import short
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called ``name``: "cpu", "cuda", "cuda:1", "mps", or "auto" for a GPU where there is one.
+    """The device named ``name``: "cpu", "cuda", "cuda:1", "mps", or "auto" for a GPU if there is one.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -33,8 +33,8 @@ def resolve_device(name: str) -> torch.device:
 def seeded(seed: int) -> Iterator[None]:
     """Seed all of PyTorch's global generators inside the block, and restore them on exit.
 
-    GPUs that have not been used yet are left alone, as asking for their state takes memory on each: PyTorch seeds
-    them on first use from the CPU generator's seed, so that is what is restored.
+    The state of unused GPUs is not read, since that would allocate memory on each of them. PyTorch seeds a GPU on first
+    use with the CPU generator's seed, so that seed is what is restored for them.
     """
     used, before = torch.cuda.is_initialized(), torch.initial_seed()
     try:

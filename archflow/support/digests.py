@@ -1,4 +1,4 @@
-"""Short digests, by which settings, data and code are told apart."""
+"""Short digests that identify settings, data and code."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _DIGITS = 16
 
 
 def digest(settings: Any) -> str:
-    """Sixteen hexadecimal digits of a JSON-able value; the order of an object's entries does not matter."""
+    """Sixteen hexadecimal digits for a JSON-able value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
 def digest_arrays(arrays: Iterable[ndarray]) -> str:
-    """Sixteen hexadecimal digits of the arrays' bytes, one array after the other."""
-    found = hashlib.sha256()
+    """Sixteen hexadecimal digits for the concatenated bytes of the arrays."""
+    hasher = hashlib.sha256()
     for array in arrays:
-        found.update(array.tobytes())
-    return found.hexdigest()[:_DIGITS]
+        hasher.update(array.tobytes())
+    return hasher.hexdigest()[:_DIGITS]
 
 
 def digest_sources(*kinds: type[Any]) -> str:
-    """Sixteen hexadecimal digits of the files that define classes; "" if all are archflow's own or were typed in."""
+    """Sixteen hexadecimal digits for the source files of classes; "" if all are archflow's own or have no file."""
     files = set()
     for kind in kinds:
         if kind.__module__.partition(".")[0] != "archflow":

@@ -1,4 +1,4 @@
-"""JSON documents: settings and results as they are written down."""
+"""Settings and results as JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:
-    """JSON with null for NaN and infinity, which JSON does not have; dataclasses become objects."""
+    """JSON with dataclasses as objects, and null for NaN and infinity, which JSON lacks."""
     return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def plain(value: Any) -> Any:
-    """The value as it comes back from a JSON document: what settings are compared by."""
+    """The value after a round trip through JSON, so that settings can be compared with those read from a file."""
     return json.loads(json.dumps(value, default=_fields), parse_constant=lambda _: None)
 
 

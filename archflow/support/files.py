@@ -1,7 +1,7 @@
-"""Files of archflow: written beside and renamed, read without pickle.
+"""archflow's files: replaced atomically, read without pickle.
 
-Every file is a safetensors file: named arrays, and one JSON document in its header. A reader sees either the whole
-old file or the whole new one, whatever happens to the process that writes.
+Every file is a safetensors file: named arrays, with one JSON document in the header. A reader sees either the complete
+old file or the complete new one, even if the writing process dies.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from torch import Tensor
 
 from archflow.support.settings import short
 
-_YOUNG = 10
-"""Seconds after which a temporary file that nobody holds is a dead writer's."""
+_ORPHAN_AGE = 10
+"""An unlocked temporary file older than this many seconds was left behind by a dead writer."""
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
     """Write ``content`` to a temporary file beside ``path``, flush it to the disk, and rename it.
 
-    A symbolic link stays one: the file that it names is replaced. A character device, such as ``/dev/null``, is written
-    to as it is. What a killed process left beside ``path`` is removed.
+    A symbolic link is followed, and its target replaced. A character device, such as ``/dev/null``, is written to
+    directly. Temporary files that killed processes left beside ``path`` are removed.
 
     Raises:
-        OSError: the folder cannot be written or is full, or ``path`` is a folder, a pipe or anything else that is no
-            file; a previous file at ``path`` is then untouched.
+        OSError: the folder is not writable, the disk is full, or ``path`` is a folder, a pipe or anything else that is
+            not a file; an existing file at ``path`` is left unchanged.
     """
     path = _require_file(path)
     data = content.encode() if isinstance(content, str) else content
@@ -59,9 +59,9 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
 
 
 def require_writable(path: str | Path) -> None:
-    """Raise OSError now, rather than after hours of work, if a file could not be written at ``path``.
+    """Raise OSError if ``path`` cannot be written, so that a long computation fails before it starts.
 
-    Missing folders are not made; the nearest one that exists must be writable.
+    Missing folders are not created; the nearest existing one must be writable.
     """
     path = _require_file(path)
     if path.is_char_device():
@@ -75,29 +75,29 @@ def require_writable(path: str | Path) -> None:
 
 
 def _require_file(path: str | Path) -> Path:
-    """The file that a path names, behind all links; refuses what is there and is neither a file nor a device."""
+    """The path with links resolved; OSError if something other than a file or a character device is there."""
     path = Path(path)
     path = path.resolve() if path.is_symlink() else path
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; a file is to be written there")
+        raise IsADirectoryError(f"{path} is a folder, but a file is to be written there")
     if path.exists() and not path.is_file() and not path.is_char_device():
-        raise OSError(f"{path} is no regular file (a pipe, a socket or a disk), so nothing is written there")
+        raise OSError(f"{path} is not a regular file (but a pipe, a socket or a disk), so nothing is written there")
     return path
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of dead writers of ``path``: those that nobody holds a lock on."""
+    """Remove temporary files that dead writers of ``path`` left behind: those that are no longer locked."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError):
-            # A young file may be that of a writer who has not locked it yet.
-            if time.time() - leftover.stat().st_mtime > _YOUNG:
+            # A recent file may belong to a writer that has not locked it yet.
+            if time.time() - leftover.stat().st_mtime > _ORPHAN_AGE:
                 with leftover.open("rb") as file:
                     _lock(file)
                     leftover.unlink()
 
 
 def _lock(file: IO[bytes]) -> None:
-    """Lock a file until it is closed, where the system can; OSError if another process has."""
+    """Lock a file until it is closed, where the system supports it; OSError if another process holds the lock."""
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows, where an open file cannot be removed anyway
@@ -106,15 +106,15 @@ def _lock(file: IO[bytes]) -> None:
 
 
 def cache_folder() -> Path:
-    """Where archflow keeps what it made once: ``$ARCHFLOW_CACHE``, else ``~/.cache/archflow``; it may not exist yet."""
+    """Where archflow caches files: ``$ARCHFLOW_CACHE``, or else ``~/.cache/archflow``; it may not exist yet."""
     return Path(os.environ.get("ARCHFLOW_CACHE") or Path.home() / ".cache" / "archflow")
 
 
 def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON file, for ``json.loads(…, object_pairs_hook=…)``: by itself the last of two entries wins.
+    """A JSON object whose keys are unique, for ``json.loads(…, object_pairs_hook=…)``.
 
     Raises:
-        ValueError: two entries have one name; the message says which.
+        ValueError: a key is repeated; the message names it.
     """
     entries: dict[str, Any] = {}
     for name, value in pairs:
@@ -143,7 +143,7 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
 
 
 def load_settings(path: str | Path, kind: str) -> dict[str, Any]:
-    """Only the settings, which stand at the file's beginning; raises what :func:`load_tensors` does."""
+    """Read only the settings, from the file's header; raises what :func:`load_tensors` does."""
     with _opened(path, kind) as (_, settings):
         return settings
 
@@ -159,7 +159,7 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]
             if metadata.get("archflow") != kind:
                 found = metadata.get("archflow")
                 what = f"it holds {short(found)}" if found else "it was not written by archflow"
-                raise ValueError(f"{path} is no archflow '{kind}' file: {what}")
+                raise ValueError(f"{path} is not an archflow '{kind}' file: {what}")
             try:
                 settings = json.loads(metadata["settings"])
             except (KeyError, ValueError, RecursionError) as error:
@@ -168,7 +168,7 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]
                 raise ValueError(f"{path} is damaged: its settings are {short(settings)}")
             yield file, settings
     except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no archflow file ({str(error)[:200]})") from None
+        raise ValueError(f"{path} is truncated or not an archflow file ({str(error)[:200]})") from None
 
 
 def _umask() -> int:

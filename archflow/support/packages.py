@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def file_in_package(package: str, file: str, distribution: str) -> Path:
-    """Path of ``file`` in the importable ``package``, whose code is not run.
+    """Path of ``file`` in ``package``, without importing it.
 
     Raises:
         ModuleNotFoundError: the package is not installed; the message names the PyPI ``distribution`` to install.

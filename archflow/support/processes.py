@@ -1,4 +1,4 @@
-"""Independent tasks in processes that may die."""
+"""Run independent tasks in processes that may die."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Result = TypeVar("Result")
 def in_processes(
     work: Callable[[Task], Result], tasks: Iterable[Task], processes: int
 ) -> Iterator[tuple[Task, Result | Exception]]:
-    """``work(task)`` of every task, or the exception that it raised, in the order in which they finish.
+    """``work(task)`` for every task, or the exception that it raised, in order of completion.
 
     Every process computes with one thread, so results do not depend on the number of processes. A task whose process
-    dies, for instance because it was killed for its memory, gives a MemoryError; the other tasks that were running then
-    are run again. A task is taken from ``tasks`` only when it can start.
+    dies, for example for lack of memory, gives a MemoryError; the other tasks running at that moment are run again.
+    A task is taken from ``tasks`` only when it can start.
 
     Args:
-        work: must be picklable if there are several processes.
-        tasks: must be picklable, and so must the results; one that is not gives an exception.
-        processes: how many; 1 runs the tasks in this process, which a task can then bring down.
+        work: picklable, if there are several processes.
+        tasks: picklable, as are their results; a task or result that is not gives an exception.
+        processes: how many; 1 runs the tasks in this process, which a task can then crash.
 
     Raises:
         ValueError: ``processes`` is below 1, or ``work`` cannot be sent to other processes.
@@ -46,22 +46,22 @@ def in_processes(
         yield from _here(work, tasks)
         return
     packed, tasks = pack(work), iter(tasks)
-    while at_work := (yield from _until_one_dies(packed, tasks, processes)):
-        # Run the tasks that were running one at a time, to find the one whose process dies.
-        suspects = iter(at_work)
-        while guilty := (yield from _until_one_dies(packed, suspects, 1)):
-            yield guilty[0], MemoryError("its process died, as it does where memory is short")
+    while interrupted := (yield from _until_one_dies(packed, tasks, processes)):
+        # Run the interrupted tasks one at a time to find the one that kills its process.
+        suspects = iter(interrupted)
+        while killed := (yield from _until_one_dies(packed, suspects, 1)):
+            yield killed[0], MemoryError("its process died, probably for lack of memory")
 
 
 def pack(work: Callable[[Task], Result]) -> bytes:
-    """``work`` as it is sent to other processes.
+    """``work`` pickled for other processes.
 
     Raises:
         ValueError: it cannot be pickled.
     """
     try:
         return pickle.dumps(work)
-    except Exception as error:  # whatever an object of the caller's raises
+    except Exception as error:  # a caller's object can raise anything
         raise _cannot_be_sent(_described(error)) from None
 
 
@@ -77,10 +77,10 @@ def _here(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tup
     for task in tasks:
         torch.set_num_threads(1)
         try:
-            ended = _guarded(work, task)
+            outcome = _guarded(work, task)
         finally:
             torch.set_num_threads(threads)
-        yield task, ended
+        yield task, outcome
 
 
 def _guarded(work: Callable[[Task], Result], task: Task) -> Result | Exception:
@@ -89,7 +89,7 @@ def _guarded(work: Callable[[Task], Result], task: Task) -> Result | Exception:
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:  # it could not be sent to the parent, which would take that for a dead process
+        except Exception:  # the parent would take an exception that cannot be sent for a dead process
             return RuntimeError(_described(error))
         return error
 
@@ -97,20 +97,20 @@ def _guarded(work: Callable[[Task], Result], task: Task) -> Result | Exception:
 def _until_one_dies(
     work: bytes, tasks: Iterator[Task], processes: int
 ) -> Generator[tuple[Task, Result | Exception], None, list[Task]]:
-    """Returns the tasks that were running or queued when a process died; none if all finished."""
+    """Returns the tasks that were running or queued when a process died; none if all tasks finished."""
     first = list(islice(tasks, 1))
-    if not first:  # no need to start a process
+    if not first:
         return []
     tasks = chain(first, tasks)
     spawn = multiprocessing.get_context("spawn")  # a forked process would inherit PyTorch's threads, but not run them
     theirs, lifeline = spawn.Pipe(duplex=False)
     pool = ProcessPoolExecutor(processes, spawn, initializer=_initialize, initargs=(work, theirs))
-    at_work: dict[Future[bytes], Task] = {}
+    running: dict[Future[bytes], Task] = {}
     try:
         try:
             with _sigint_blocked():
-                reason = pool.submit(_reason_against_work)  # starts all processes
-            cause = reason.result()
+                unpickling = pool.submit(_unpickling_error)  # starts all processes
+            cause = unpickling.result()
         except BrokenProcessPool:
             raise RuntimeError(
                 "no process can be started; in a script of yours, call this under if __name__ == '__main__', or with "
@@ -119,27 +119,27 @@ def _until_one_dies(
         if cause:
             raise _cannot_be_sent(cause)
         while True:
-            # One more than can run at once, so that no process waits for its next task.
-            for task in islice(tasks, processes + (processes > 1) - len(at_work)):
+            # Queue one more than can run at once, so that no process waits for its next task.
+            for task in islice(tasks, processes + (processes > 1) - len(running)):
                 try:
-                    at_work[pool.submit(_packed_end, task)] = task
+                    running[pool.submit(_packed_outcome, task)] = task
                 except BrokenProcessPool:
-                    return [*at_work.values(), task]
-            if not at_work:
+                    return [*running.values(), task]
+            if not running:
                 return []
-            # Wake up now and then, as waiting for a lock may hide Ctrl-C.
-            for future in wait(at_work, timeout=1, return_when=FIRST_COMPLETED).done:
+            # Wake up every second, since waiting for a lock may block Ctrl-C.
+            for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
                 if isinstance(future.exception(), BrokenProcessPool):
-                    return list(at_work.values())
-                yield at_work.pop(future), _unpacked_end(future)
+                    return list(running.values())
+                yield running.pop(future), _unpacked_outcome(future)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        lifeline.close()  # else Python would wait for the running tasks after Ctrl-C
+        lifeline.close()  # ends the running tasks, for which Python would otherwise wait after Ctrl-C
 
 
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Block Ctrl-C inside the block, and for good in processes started there: the parent alone handles it."""
+    """Block SIGINT here, and permanently in processes started here, so that only the parent handles Ctrl-C."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -151,15 +151,15 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _initialize(work: bytes, lifeline: Connection) -> None:
-    """Set up a new process, which exits when the parent closes the lifeline or dies."""
+    """Set up a child process, which exits when the parent dies or closes the lifeline."""
     _packed_work.append(work)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it cannot be blocked
     threading.Thread(target=_exit_with, args=(lifeline,), daemon=True).start()
 
 
 def _exit_with(lifeline: Connection) -> None:
-    lifeline.poll(None)  # nothing is ever sent: it returns when the other end is closed
+    lifeline.poll(None)  # returns when the other end is closed, as nothing is ever sent
     os._exit(1)
 
 
@@ -173,8 +173,8 @@ def _work() -> Callable[[Any], Any]:
     return found
 
 
-def _reason_against_work() -> str:
-    """In a child process: why ``work`` cannot be unpickled there, "" if it can."""
+def _unpickling_error() -> str:
+    """In a child process: why ``work`` cannot be unpickled, or "" if it can."""
     try:
         _work()
     except Exception as error:
@@ -182,15 +182,15 @@ def _reason_against_work() -> str:
     return ""
 
 
-def _packed_end(task: object) -> bytes:
-    """In a child process: the outcome of a task, pickled here so that a failure to pickle is that task's own."""
+def _packed_outcome(task: object) -> bytes:
+    """In a child process: the outcome of a task, pickled here so that a failure to pickle affects that task alone."""
     try:
         return pickle.dumps(_guarded(_work(), task))
     except Exception as error:
         return pickle.dumps(RuntimeError(f"its result cannot be sent to another process ({_described(error)})"))
 
 
-def _unpacked_end(future: Future[bytes]) -> Any:
+def _unpacked_outcome(future: Future[bytes]) -> Any:
     """In the parent: the outcome of a task."""
     try:
         packed = future.result()

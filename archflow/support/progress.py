@@ -1,4 +1,4 @@
-"""How long functions say how far they are: a bar on a terminal, plain lines in a pipe."""
+"""Progress of long computations: a bar on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress(Protocol):
-    """Called now and then with the phase's name, how much of it is done, and how much there is."""
+    """Called regularly with the name of the phase, how much of it is done, and the total."""
 
     def __call__(self, phase: str, done: int, total: int, /) -> None: ...
 
@@ -24,8 +24,8 @@ def silent(phase: str, done: int, total: int, /) -> None:
 class Display:
     """Shows phases with their rate and time left on standard error, so that standard output stays clean.
 
-    On a terminal one bar a phase; elsewhere a plain line when a phase begins, about every ten seconds, and at its end.
-    In a process that is spawned, which has no hold on the terminal, plain lines too.
+    On a terminal there is one bar per phase; elsewhere a plain line at the start of a phase, about every ten seconds,
+    and at its end. A pickled display, as in a spawned process, starts anew and prints plain lines.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Display:
 
     def __call__(self, phase: str, done: int, total: int, /) -> None:
         now = time.monotonic()
-        if done < self._done.get(phase, 0):  # the phase begins anew, with the next seed for instance
+        if done < self._done.get(phase, 0):  # the phase starts again, for example with the next seed
             del self._starts[phase]
         self._done[phase] = done
         start = self._starts.setdefault(phase, now)

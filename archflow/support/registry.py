@@ -1,4 +1,4 @@
-"""What is known by name: archflow's own encoders, tasks, spaces, …, and those that a person registers."""
+"""Registries of encoders, tasks, spaces, … by name: archflow's own and those that users add."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 Kind = TypeVar("Kind")
 
 REGISTRIES: dict[str, Registry[Any]] = {}
-"""Every registry by the kind of thing that it holds."""
+"""Every registry by its kind."""
 
 
 class Registry(dict[str, Kind]):
     """Classes or functions by name.
 
     Args:
-        kind: what one is called, as "encoder".
-        own: archflow's, which nobody replaces.
-        check: called with a name and a thing that is to be registered; raises ValueError if it has not the right form.
+        kind: the kind of entry, such as "encoder".
+        own: archflow's own entries, which cannot be replaced.
+        check: called with the name and the object to register; raises ValueError if the object does not qualify.
     """
 
     def __init__(self, kind: str, own: Mapping[str, Kind], check: Callable[[str, Any], None] | None = None) -> None:
@@ -30,7 +30,7 @@ class Registry(dict[str, Kind]):
         return sorted(self)
 
     def find(self, name: str, listed: Iterable[str] | None = None) -> Kind:
-        """The thing of that name.
+        """The entry of that name.
 
         Raises:
             ValueError: the name is unknown; the message lists the known ones.
@@ -41,30 +41,30 @@ class Registry(dict[str, Kind]):
         return self[name]
 
     def register(self, name: str, thing: Kind) -> None:
-        """Add a thing that is not archflow's own.
+        """Add an entry.
 
         Raises:
-            ValueError: archflow has one of that name, or the thing has not the right form.
+            ValueError: archflow has an entry of that name, or the object does not qualify.
         """
         if name in self.own:
             article = "an" if self.kind[0] in "aeiou" else "a"
-            raise ValueError(f"archflow has {article} {self.kind} '{name}' of its own; choose another name")
+            raise ValueError(f"archflow already has {article} {self.kind} '{name}'; choose another name")
         if self.check:
             self.check(name, thing)
         self[name] = thing
 
 
 def register(kind: str, name: str, thing: Any) -> None:
-    """Make archflow know an encoder, a pretext task, a space, … of yours by a name.
+    """Register an encoder, a pretext task, a space, … under a name.
 
     Args:
-        kind: what it is: "encoder", "task", "space", "networks" or "head".
-        name: how it is called, in Python and on the command line.
+        kind: "encoder", "task", "space", "networks" or "head".
+        name: its name in Python and on the command line.
         thing: a subclass of :class:`archflow.Encoder`, :class:`archflow.Task` or :class:`archflow.Head`, a function
             that returns a :class:`archflow.Space`, or for networks a ``NetworkFamily``, under the name of its space.
 
     Raises:
-        ValueError: the kind is unknown, archflow has one of that name, or the thing has not the right form.
+        ValueError: the kind is unknown, archflow has an entry of that name, or ``thing`` does not qualify.
     """
     if kind not in REGISTRIES:
         raise ValueError(f"nothing of kind '{kind}' can be registered; known kinds: {', '.join(sorted(REGISTRIES))}")

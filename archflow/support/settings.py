@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose values are checked when they are made."""
+"""Checks for settings, which are frozen dataclasses validated on construction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ACCEPTED: dict[str, tuple[Any, str]] = {
     "bool": (bool, "true or false"),
     "str": (str, "a name"),
 }
-"""For a field's type what is accepted, and what to call it."""
+"""For each field type, the accepted Python types and a description."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -21,14 +21,14 @@ _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 12
 
 
 def check_types(settings: Any, owner: str = "") -> None:
-    """Check the plain fields of a dataclass, from its ``__post_init__``; NumPy's numbers become Python's.
+    """Check the types of a dataclass's fields, in its ``__post_init__``, and convert NumPy numbers to Python's.
 
     Args:
-        settings: fields of type int, float, bool and str are looked at, all others left alone.
-        owner: whose settings they are, for the beginning of the message.
+        settings: the dataclass; only fields of type int, float, bool and str are checked.
+        owner: whose settings they are, to begin the message with.
 
     Raises:
-        ValueError: a value is not of its field's type, or is a number that no float can hold.
+        ValueError: a value is not of its field's type, or is an integer of 2**63 or more in size.
     """
     for field in dataclasses.fields(settings):
         value: Any = getattr(settings, field.name)
@@ -40,9 +40,9 @@ def check_types(settings: Any, owner: str = "") -> None:
                 value = float(value)
         accepted, description = _ACCEPTED.get(str(kind), (object, ""))
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind != "bool" and accepted is not object):
-            raise ValueError(f"{_before(owner)}{field.name} must be {description}, not {short(value)}")
+            raise ValueError(f"{_prefix(owner)}{field.name} must be {description}, not {short(value)}")
         if kind in ("int", "float") and isinstance(value, int) and abs(value) >= 2**63:
-            raise ValueError(f"{_before(owner)}{field.name} is too large, {short(value)}")
+            raise ValueError(f"{_prefix(owner)}{field.name} is too large, {short(value)}")
         object.__setattr__(settings, field.name, value)
 
 
@@ -51,17 +51,17 @@ def check_range(settings: Any, owner: str, least: int, most: int, *names: str) -
     for name in names:
         if not least <= getattr(settings, name) <= most:
             raise ValueError(
-                f"{_before(owner)}{name} must be from {least} to {most:,}, not {short(getattr(settings, name))}"
+                f"{_prefix(owner)}{name} must be from {least} to {most:,}, not {short(getattr(settings, name))}"
             )
 
 
-def _before(owner: str) -> str:
+def _prefix(owner: str) -> str:
     return f"{owner}: " if owner else ""
 
 
 def short(value: Any) -> str:
-    """What a message says of a value of any size: its representation, long parts cut in the middle."""
+    """A value's representation for a message, with long parts cut in the middle."""
     try:
         return " ".join(_SHORT.repr(value).split())
-    except (ValueError, RecursionError):  # an integer with too many digits to be printed
+    except (ValueError, RecursionError):  # an integer has too many digits to print
         return f"a value of type {type(value).__name__}"

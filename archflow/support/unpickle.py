@@ -1,9 +1,9 @@
-"""Reading pickles from elsewhere without running what they ask for.
+"""Read untrusted pickles without running code that they name.
 
-A pickle is a program for a small machine. This one knows the instructions by which plain values, NumPy arrays and a few
-named records are written, and refuses all others. Whatever a pickle names is answered with an inert stand-in of ours:
-it is no class, has no attributes that can be set, and only this machine calls it. No object of NumPy exists while a
-pickle is read; arrays are made afterwards, from records whose type, shape and length were checked.
+A pickle is a program for a small machine. This machine knows the instructions for plain values, NumPy arrays and a few
+named records, and refuses all others. Every name in a pickle is resolved to an inert stand-in, which is not a class,
+has no attributes that can be set, and is called by this machine alone. No NumPy object exists while a pickle is read;
+arrays are made afterwards, from records whose type, shape and length were checked.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from archflow.support.reading import TooMuchError, open_regular, reason
 from archflow.support.stand_ins import CALLED, NAMED, Array, Named, Refused, Type, checked_key, ordered
 
 MAX_DEPTH = 64
-"""How deep lists, tuples and dictionaries may be nested; the benchmarks' files have less than ten levels."""
+"""How deep lists, tuples and dictionaries may be nested; the benchmarks' files have fewer than ten levels."""
 MAX_SHARING = 8
-"""How many times as many values as a pickle has bytes there may be once what it shares is written out."""
-_AT_ONCE = 1 << 20
-"""Bytes that are read at a time, so that a length is not believed before so much is there."""
+"""Most values per byte of a pickle, counting a shared value each time it occurs."""
+_CHUNK = 1 << 20
+"""Bytes to read at a time, so that memory is not allocated for a length that the file only claims."""
 
 
 class Record(dict[str, Any]):
-    """An object of a class that the caller named: its attributes by name."""
+    """The attributes, by name, of an object whose class the caller named."""
 
 
 def restricted_load(
@@ -40,10 +40,10 @@ def restricted_load(
     """Unpickle plain values and NumPy arrays; the code that wrote the pickle is neither needed nor run.
 
     Args:
-        path: the file; where ``file`` is given, only its name in messages.
-        file: the pickle itself, where it is a part of another file.
+        path: the file; if ``file`` is given, only a name for messages.
+        file: the pickle itself, if it is part of another file.
         records: classes, as (module, name), whose objects are read as a :class:`Record`.
-        encoding: of the strings of Python 2, arrays among them: "latin1" keeps every byte.
+        encoding: of Python 2 strings, including those in arrays; "latin1" keeps every byte.
         most: bytes that the file at ``path`` may have.
 
     Returns:
@@ -51,8 +51,8 @@ def restricted_load(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: ``path`` is no regular file or too large; the pickle names anything else, is malformed, or nests or
-            shares its values so deeply that reading them would take more than their size says.
+        ValueError: ``path`` is not a regular file or is too large; the pickle names anything else, is malformed, is
+            nested too deeply, or shares values so often that it stands for far more of them than its size suggests.
     """
     if file is None:
         with open_regular(path, most) as opened:
@@ -67,11 +67,11 @@ def restricted_load(
     except (MemoryError, TooMuchError):
         raise
     except Exception as error:  # a malformed pickle can raise nearly anything
-        raise ValueError(f"{path} is truncated or no pickle ({reason(error)})") from None
+        raise ValueError(f"{path} is truncated or not a pickle ({reason(error)})") from None
 
 
 class _Bounded:
-    """A file of which no more is taken into memory than it has."""
+    """A file that never allocates more memory than it has content."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.size = file, 0
@@ -79,7 +79,7 @@ class _Bounded:
     def read(self, count: int) -> bytes:
         parts = []
         while count > 0:
-            part = self._file.read(min(count, _AT_ONCE))
+            part = self._file.read(min(count, _CHUNK))
             if not part:
                 raise EOFError("it ends too early")
             parts.append(part)
@@ -123,10 +123,10 @@ class _Machine(pickle._Unpickler):
         return named
 
     def call(self, named: Any, arguments: Any) -> Any:
-        """What a call of something named gives."""
+        """The result of calling a stand-in."""
         if named in self._records and isinstance(named, Named):
             if arguments != ():
-                raise Refused(f"it makes {named.name} in another way than by its attributes")
+                raise Refused(f"it creates {named.name} with arguments, not from its attributes")
             return Record()
         made = CALLED[named](*arguments)
         self.has_arrays |= isinstance(made, Array)
@@ -141,7 +141,7 @@ class _Machine(pickle._Unpickler):
     def load_newobj(self) -> None:
         arguments = self.stack.pop()
         if self.stack[-1] not in self._records:
-            raise Refused("it makes an object of a class that is not allowed")
+            raise Refused("it creates an object of a class that is not allowed")
         self.stack[-1] = self.call(self.stack[-1], arguments)
 
     def load_build(self) -> None:
@@ -179,7 +179,7 @@ class _Machine(pickle._Unpickler):
     def load_additems(self) -> None:
         items = self._since_mark()
         if type(self.stack[-1]) is not set:
-            raise Refused("it adds to something that is no set")
+            raise Refused("it adds to something that is not a set")
         self.stack[-1].update(map(checked_key, items))
 
     def load_bytearray8(self) -> None:
@@ -190,62 +190,47 @@ class _Machine(pickle._Unpickler):
         raise Refused("it has an instruction that plain values do not need")
 
     def _since_mark(self) -> list[Any]:
-        items: list[Any] = self.pop_mark()  # type: ignore[attr-defined]  # known to the standard library alone
+        items: list[Any] = self.pop_mark()  # type: ignore[attr-defined]  # not in the type stubs
         return items
 
     def _dictionary(self) -> dict[Any, Any]:
         if type(self.stack[-1]) is not dict:
-            raise Refused("it adds to something that is no dictionary")
+            raise Refused("it adds to something that is not a dictionary")
         entries: dict[Any, Any] = self.stack[-1]
         return entries
 
     def _list(self) -> list[Any]:
         if type(self.stack[-1]) is not list:
-            raise Refused("it adds to something that is no list")
+            raise Refused("it adds to something that is not a list")
         items: list[Any] = self.stack[-1]
         return items
 
 
-_AS_THEY_ARE = (
+_STANDARD = (
     *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT"),
     *("BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-    *(
-        "EMPTY_LIST",
-        "LIST",
-        "EMPTY_TUPLE",
-        "TUPLE",
-        "TUPLE1",
-        "TUPLE2",
-        "TUPLE3",
-        "EMPTY_DICT",
-        "EMPTY_SET",
-        "GET",
-        "BINGET",
-    ),
-    *("LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL"),
+    *("EMPTY_LIST", "LIST", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "EMPTY_SET"),
+    *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL"),
 )
-"""Instructions that put plain values, or what :meth:`_Machine.find_class` gives, on the stack or into the memo."""
+"""Instructions of the standard library that only put plain values and stand-ins on the stack or into the memo."""
 _OURS = ("REDUCE", "NEWOBJ", "BUILD", "SETITEM", "SETITEMS", "DICT", "APPEND", "APPENDS", "ADDITEMS", "BYTEARRAY8")
 
-_code_of = {name: getattr(pickle, name)[0] for name in (*_AS_THEY_ARE, *_OURS)}
+_opcodes = {name: getattr(pickle, name)[0] for name in (*_STANDARD, *_OURS)}
 _Machine.dispatch = {
     **dict.fromkeys(pickle._Unpickler.dispatch, _Machine.load_refused),
-    **{_code_of[name]: pickle._Unpickler.dispatch[_code_of[name]] for name in _AS_THEY_ARE},
-    **{_code_of[name]: getattr(_Machine, f"load_{name.lower()}") for name in _OURS},
+    **{_opcodes[name]: pickle._Unpickler.dispatch[_opcodes[name]] for name in _STANDARD},
+    **{_opcodes[name]: getattr(_Machine, f"load_{name.lower()}") for name in _OURS},
 }
 
 
-# Afterwards
-
-
 def _check_extent(found: Any, most: int) -> None:
-    """Refuse what is nested too deeply, contains itself, or is much longer than its file once written out."""
+    """Refuse a value that is nested too deeply, contains itself, or has far more parts than its file has bytes."""
     level, total = [found] if isinstance(found, list | tuple | dict) else [], 0
     for _ in range(MAX_DEPTH):
         total += sum(map(len, level))
         if total > most:
-            raise Refused(f"it stands for more than {most:,} values, as it shares them")
+            raise Refused(f"it shares values so often that it stands for more than {most:,} of them")
         inside = (child for each in level for child in (each.values() if isinstance(each, dict) else each))
         level = [child for child in inside if isinstance(child, list | tuple | dict)]
         if not level:
@@ -254,7 +239,7 @@ def _check_extent(found: Any, most: int) -> None:
 
 
 def _with_arrays(value: Any) -> Any:
-    """The same with arrays in place of what stands for them."""
+    """The same value with arrays in place of their stand-ins."""
     if isinstance(value, Array):
         return value.array()
     if isinstance(value, dict):

@@ -97,7 +97,7 @@ def test_a_space_of_ones_own_is_registered_and_archflows_are_not_replaced(monkey
     register("space", "mine", lambda: SMALL)
     assert archflow.space("mine") is SMALL
     assert published("mine") == Published()
-    with pytest.raises(ValueError, match=r"^archflow has a space 'darts' of its own; choose another name$"):
+    with pytest.raises(ValueError, match=r"^archflow already has a space 'darts'; choose another name$"):
         register("space", "darts", lambda: SMALL)
     for thing in (SMALL, int, "nasbench201"):
         with pytest.raises(ValueError, match=r"^the space mine must be a subclass of archflow\.Space, or a function"):

@@ -193,8 +193,8 @@ def test_resuming_from_a_damaged_file(here, call, partial):
         partial.write_bytes(damaged)
         before = contents(here)
         outcome = call(*words("pretrain", "--resume"))
-        outcome.assert_mistake(r"out\.archflow\.partial is truncated or no archflow file")
+        outcome.assert_mistake(r"out\.archflow\.partial is truncated or not an archflow file")
         assert contents(here) == before
     shutil.copy("encoder.archflow", partial)
     outcome = call(*words("pretrain", "--resume"))
-    assert outcome.err == ("archflow: out.archflow.partial is no archflow 'pretraining' file: it holds 'encoder'\n")
+    assert outcome.err == ("archflow: out.archflow.partial is not an archflow 'pretraining' file: it holds 'encoder'\n")

@@ -159,7 +159,7 @@ def test_room_for_32_nodes_unless_told_otherwise(name):
 
 @pytest.mark.parametrize(
     ("wrong", "reason"),
-    [({"heads": 0}, "heads must be from 1 to 128, not 0"), ({"hidden": 10}, "10 is none of 4")],
+    [({"heads": 0}, "heads must be from 1 to 128, not 0"), ({"hidden": 10}, "10 is not a multiple of 4")],
     ids=str,
 )
 def test_heads_that_do_not_share_the_width(wrong, reason):

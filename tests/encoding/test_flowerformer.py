@@ -126,7 +126,7 @@ def test_the_published_settings():
     ("wrong", "reason"),
     [
         ({"heads": 0}, "heads must be from 1 to 64, not 0"),
-        ({"heads": 7}, "64 is none of 7"),
+        ({"heads": 7}, "64 is not a multiple of 7"),
         ({"dropout": 1}, "dropout must be from 0 to below 1, not 1"),
         ({"dropout": -0.1}, "not -0.1"),
     ],

@@ -21,13 +21,13 @@ def test_a_registered_encoder_is_known(forgetful):
 
 
 def test_an_encoder_of_archflows_own_is_not_replaced():
-    with pytest.raises(ValueError, match=r"^archflow has an encoder 'gin' of its own"):
+    with pytest.raises(ValueError, match=r"^archflow already has an encoder 'gin'"):
         register("encoder", "gin", ResGatedGCN)
 
 
 def test_what_is_no_encoder_is_not_registered(forgetful):
     for wrong in (torch.nn.Linear, "gin", type("Other", (ResGatedGCN,), {"name": "other"})):
-        with pytest.raises(ValueError, match=r"^'mine' is no encoder"):
+        with pytest.raises(ValueError, match=r"^'mine' is not an encoder"):
             register("encoder", "mine", wrong)
 
 

@@ -55,9 +55,9 @@ def test_nothing_to_learn():
 
 
 def test_surrogates_that_no_memory_holds(monkeypatch):
-    monkeypatch.setattr("archflow.pretraining.fgp._MOST_BYTES", 50 * 4 * 13)
+    monkeypatch.setattr("archflow.pretraining.fgp._MAX_BYTES", 50 * 4 * 13)
     FGP([DRAW, FlowDraw.sample(7, k=6)]).build(new(), ARCHS)
-    with pytest.raises(ValueError, match="GiB of memory; ask for fewer draws or a smaller k"):
+    with pytest.raises(ValueError, match="GiB of memory; use fewer draws or a smaller k"):
         FGP([DRAW, DRAW]).build(new(), ARCHS)
 
 

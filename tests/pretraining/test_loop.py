@@ -386,7 +386,7 @@ def test_resuming_from_a_damaged_file(checkpoint, tmp_path):
     path, content = tmp_path / "checkpoint", checkpoint.read_bytes()
     for length in (0, 8, 300, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=re.escape(f"{path} is truncated or no archflow file")):
+        with pytest.raises(ValueError, match=re.escape(f"{path} is truncated or not an archflow file")):
             run(new(), checkpoint=path, resume=True)
     ARCHS.save(path)
     with pytest.raises(ValueError, match="no archflow 'pretraining' file: it holds 'archs'"):
@@ -417,7 +417,7 @@ def test_a_checkpoint_whose_settings_are_wrong(checkpoint, tmp_path):
     path.write_bytes(safetensors.torch.save(tensors, {"archflow": "pretraining"}))
     assert_refused(path, "is damaged: its settings cannot be read")
     path.write_bytes(safetensors.torch.save(tensors, {"archflow": "a" * 10**6, "settings": "{}"}))
-    assert_refused(path, "is no archflow 'pretraining' file")
+    assert_refused(path, "is not an archflow 'pretraining' file")
     wrong = [None, [], {}, "x" * 10**6, -1, 10**30, True, float("inf"), float("nan"), [[[[]]]], {"a": {"b": 1}}]
     for part, reason in (("progress", "is damaged: "), ("run", "is the checkpoint of another run: ")):
         for name in found[part]:

@@ -78,7 +78,7 @@ class NoTask:
         ("mine", Bare(), "the task mine must be a subclass of archflow.Task"),
         ("mine", Bare, "the task mine must have name = 'mine'"),
         ("none", Bare, "no task can be called none"),
-        ("fgp", Bare, "archflow has a task 'fgp' of its own; choose another name$"),
+        ("fgp", Bare, "archflow already has a task 'fgp'; choose another name$"),
     ],
     ids=["no task", "no class", "another name", "none", "archflow's own"],
 )

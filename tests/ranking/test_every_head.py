@@ -252,7 +252,7 @@ def test_files_that_are_none(head, fitted, tmp_path):
     content = path.read_bytes()
     for length in (0, 8, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=re.escape(f"{path} is truncated or no archflow file")):
+        with pytest.raises(ValueError, match=re.escape(f"{path} is truncated or not an archflow file")):
             Ranker.load(path, device="cpu")
     save_encoder(new(), path)
     with pytest.raises(ValueError, match="no archflow 'ranker' file: it holds 'encoder'"):

@@ -40,7 +40,7 @@ def test_a_truncated_file(kind, path):
     content = path.read_bytes()
     for length in (0, 1, 5, 7, 8, 9, 60, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        refused(kind, path, re.escape(f"{path} is truncated or no archflow file"))
+        refused(kind, path, re.escape(f"{path} is truncated or not an archflow file"))
 
 
 class Bomb:

@@ -79,7 +79,7 @@ def test_a_pipe_is_refused_and_stays(path):
     pipe = path.with_name("pipe")
     os.mkfifo(pipe)
     for write in (require_writable, lambda at: write_atomically(at, "new")):
-        with pytest.raises(OSError, match="pipe is no regular file"):
+        with pytest.raises(OSError, match="pipe is not a regular file"):
             write(pipe)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert names(path) == ["pipe", "some.file"]

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from archflow.encoding.gin import GIN
-from archflow.support.plugins import code_of, plug_in, plugged_in
+from archflow.support.digests import digest_sources
+from archflow.support.plugins import plug_in, plugged_in
 
 pytestmark = pytest.mark.usefixtures("forgetful")
 
@@ -51,9 +52,9 @@ def test_the_code_of_a_class_is_that_of_its_file_and_none_of_archflows_own(folde
     one = plugged("plug_c", "class Mine: pass\n")
     other = plugged("plug_d", "class Mine: pass\n")
     third = plugged("plug_e", "class Mine: pass  # and more\n")
-    assert code_of(one) == code_of(one, GIN) == code_of(other) != code_of(third)
-    assert code_of(one, third) == code_of(third, one) != code_of(one)
-    assert code_of() == code_of(GIN) == code_of(type("Typed", (), {"__module__": "nowhere"})) == ""
+    assert digest_sources(one) == digest_sources(one, GIN) == digest_sources(other) != digest_sources(third)
+    assert digest_sources(one, third) == digest_sources(third, one) != digest_sources(one)
+    assert digest_sources() == digest_sources(GIN) == digest_sources(type("Typed", (), {"__module__": "nowhere"})) == ""
 
 
 def test_nothing():
@@ -67,9 +68,9 @@ def test_nothing():
         ("nope.py", FileNotFoundError, "there is no file nope.py"),
         (".", FileNotFoundError, "there is no file"),
         ("plug_a", FileNotFoundError, "there is no file plug_a"),
-        ("text.txt", ValueError, "text.txt is no Python file with a name that can be imported"),
-        ("my-encoder.py", ValueError, "my-encoder.py is no Python file with a name that can be imported"),
-        ("2.py", ValueError, "2.py is no Python file with a name that can be imported"),
+        ("text.txt", ValueError, "text.txt is not a Python file with an importable name"),
+        ("my-encoder.py", ValueError, "my-encoder.py is not a Python file with an importable name"),
+        ("2.py", ValueError, "2.py is not a Python file with an importable name"),
         ("json.py", ValueError, "json.py has the name of another module"),
         ("sys.py", ValueError, "sys.py has the name of another module"),
         ("archflow.py", ValueError, "archflow.py has the name of another module"),

@@ -22,7 +22,7 @@ def test_things_are_found_by_name(registry):
 @pytest.mark.parametrize(
     ("kind", "name", "thing", "reason"),
     [
-        ("oven", "gas", set, "archflow has an oven 'gas' of its own; choose another name"),
+        ("oven", "gas", set, "archflow already has an oven 'gas'; choose another name"),
         ("oven", "solar", 1, "the oven solar must be callable"),
         ("stove", "solar", set, r"nothing of kind 'stove' can be registered; known kinds: .*oven"),
     ],

@@ -1,6 +1,6 @@
-"""FlowerFormer's attention: each row looks at some others of its architecture, head after head.
+"""FlowerFormer's multi-head attention: each row attends to some rows of its architecture.
 
-On the CPU both ways are compiled loops, over the rows and over the architectures.
+On the CPU it is a compiled loop over the rows, and its gradient a compiled loop over the architectures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from archflow.encoding.kernels.common import ANY_ORDER, arrays, softmax_of_group
 
 
 def related(archs: ArchBatch) -> Ragged[ndarray]:
-    """For each node the rows, in the batch's sweep, of itself, its ancestors and its descendants."""
+    """For each node, the rows in the batch's sweep of itself, its ancestors and its descendants."""
     sweep = archs.sweep
     predecessors = sweep.predecessors
     return Ragged(*_related(sweep.row, sweep.nodes, predecessors.values, predecessors.offsets, archs.node_offsets))
@@ -33,13 +33,13 @@ def attention(
     looked_at: Ragged[Tensor],
     members: Ragged[Tensor],
 ) -> Float[Tensor, "rows hidden"]:
-    """What each row sees, head after head.
+    """The output of the attention for each row, heads concatenated.
 
     Args:
-        projected: query, key and value of each row side by side.
-        kept: by what the weight of each pair is multiplied, after the softmax; 0 where it is dropped.
-        looked_at: for each row of ``members.values`` the rows that it looks at, at least one.
-        members: for each architecture its rows.
+        projected: query, key and value of each row, concatenated.
+        kept: factor for the weight of each pair after the softmax; 0 if the weight is dropped.
+        looked_at: for each row of ``members.values``, the rows that it attends to, at least one.
+        members: for each architecture, its rows.
     """
     if projected.device.type != "cpu":
         return plain_attention(projected, kept, looked_at, members)
@@ -49,7 +49,7 @@ def attention(
 
 
 def plain_attention(projected: Tensor, kept: Tensor, looked_at: Ragged[Tensor], members: Ragged[Tensor]) -> Tensor:
-    """The same by PyTorch's operations, for other devices."""
+    """The same with PyTorch's operations, for other devices."""
     heads = kept.shape[1]
     looking = torch.repeat_interleave(members.values, looked_at.counts)
     query, key, value = projected.view(len(projected), 3, heads, -1).unbind(1)
@@ -135,7 +135,7 @@ def _attend_backward(
     grad: ndarray,
     into_projected: ndarray,
 ) -> None:
-    """Pairs stay within an architecture, so no row is written by two threads."""
+    """The gradient; one thread per architecture, as pairs stay within one, so that no row has two writers."""
     hidden, heads = grad.shape[1], kept.shape[1]
     each, zero = hidden // heads, grad.dtype.type(0)
     scale = grad.dtype.type(1 / math.sqrt(each))
@@ -169,7 +169,7 @@ def _attend_backward(
 def _related(
     row: ndarray, nodes: ndarray, predecessors: ndarray, predecessor_starts: ndarray, node_offsets: ndarray
 ) -> tuple[ndarray, ndarray]:
-    """For each node the rows of its ancestors, its descendants and itself, and where each list begins."""
+    """For each node, the rows of itself, its ancestors and its descendants, and the offsets of these lists."""
     sizes = np.diff(node_offsets)
     first = np.repeat(node_offsets[:-1], sizes)
     # above[u, v]: node v of the same architecture is an ancestor of u.

@@ -1,4 +1,4 @@
-"""What the compiled loops share."""
+"""Helpers for the compiled loops."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy import ndarray
 from torch import Tensor
 
 ANY_ORDER = {"reassoc", "contract", "nsz"}
-"""For Numba's ``fastmath``: sums may be taken in any order, which lets the compiler take several terms at once."""
+"""For Numba's ``fastmath``: sums may be reordered, which allows the compiler to vectorise them."""
 
 
 def use_torchs_threads() -> None:
-    """Let Numba's loops take as many threads as PyTorch's operations, or as many as Numba has if these are fewer."""
+    """Give Numba's loops as many threads as PyTorch's operations, or all of Numba's if it has fewer."""
     threads = torch.get_num_threads()
-    set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]  # Numba adds its settings late
+    set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]  # Numba sets it at run time
     if torch.get_num_threads() != threads:
-        # Numba just started its threads, and made their number that of all that use OpenMP.
+        # Numba has just started its threads, which sets the number for all users of OpenMP, PyTorch included.
         torch.set_num_threads(threads)
 
 

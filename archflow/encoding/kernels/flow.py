@@ -1,8 +1,8 @@
-"""FlowerFormer's flow: what PyTorch would do in a dozen operations a generation, done in a few.
+"""FlowerFormer's flow, with a few operations per generation where plain PyTorch needs a dozen.
 
-    f_i = GRU(x_i, Σ_j α_ij f_j)      over the rows j that row i hears, with α_ij ∝ exp(u · f_j), Σ_j α_ij = 1
+    f_i = GRU(x_i, Σ_j α_ij f_j)      over the senders j of row i, with α_ij ∝ exp(u · f_j), Σ_j α_ij = 1
 
-generation by generation. On the CPU the messages are a compiled loop, and so is the gradient.
+generation by generation. On the CPU the messages and their gradient are compiled loops.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def flow(
     heard: Ragged[Tensor],
     steps: list[slice],
 ) -> Float[Tensor, "rows hidden"]:
-    """The values that a flow gives the rows.
+    """The values of the rows after the flow.
 
     Args:
-        own: what the GRU's gates (reset, update, new) get from each row's own value.
-        weight: what they make of the message; PyTorch's ``weight_hh``.
+        own: the contribution of each row's own value to the GRU's gates (reset, update, new).
+        weight: the GRU's weights for messages, PyTorch's ``weight_hh``.
         bias: PyTorch's ``bias_hh``.
-        score: u, which weighs the messages.
-        heard: for each row the rows that it hears.
+        score: u, which weights the messages.
+        heard: for each row, the rows that it receives messages from.
         steps: the rows of each generation, in the order of the flow.
     """
     if own.device.type != "cpu":
@@ -49,7 +49,7 @@ def flow(
 def plain_flow(
     own: Tensor, weight: Tensor, bias: Tensor, score: Tensor, heard: Ragged[Tensor], steps: list[slice]
 ) -> Tensor:
-    """The same by PyTorch's operations, for other devices."""
+    """The same with PyTorch's operations, for other devices."""
     hidden, listeners = len(score), torch.repeat_interleave(heard.counts)
     bounds = [[int(heard.offsets[end]) for end in (rows.start, rows.stop)] for rows in steps]
     values = own.new_zeros(len(own), hidden)
@@ -115,7 +115,7 @@ def _hear(
     share: ndarray,
     message: ndarray,
 ) -> None:
-    """The messages to the rows from ``start`` to ``stop``, and the share of each sender in them."""
+    """Write the messages to the rows from ``start`` to ``stop``, and each sender's share in them."""
     hidden, zero = len(score), score.dtype.type(0)
     for i in range(start, stop):
         total = message[i]
@@ -182,7 +182,7 @@ def _gru_backward(
     into_heard: ndarray,
     into_message: ndarray,
 ) -> None:
-    """From the gradient of the values to those of what the gates got; ``into_message`` gets the direct way's share."""
+    """The gradients of the gates' inputs from that of the values; ``into_message`` gets only the direct path's part."""
     hidden = message.shape[1]
     one = message.dtype.type(1)
     for i in range(start, stop):

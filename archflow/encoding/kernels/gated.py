@@ -1,10 +1,11 @@
-"""The layer of ResGatedGCN: what PyTorch would do in a dozen passes over the messages, done in one.
+"""The layer of ResGatedGCN, in one pass over the messages where plain PyTorch needs a dozen.
 
     x_i ← ReLU(0.2 x⁰_i + 0.8 (S_i + Σ_j σ(K_i + Q_j) ⊙ V_j))
 
-On the CPU the sum is a compiled loop, which writes no message to memory. A gate is 1 / (1 + exp(−k) exp(−q)), so
-exponentials are taken of nodes, which are few, not of messages; k and q are held within what a product of two
-exponentials can take (±44 in float32, ±354 in float64), beyond which a gate is 0 or 1 to all digits unless they cancel.
+On the CPU the sum is a compiled loop that stores no messages. A gate is 1 / (1 + exp(−k) exp(−q)), so exponentials are
+computed per node rather than per message, of which there are more. k and q are clamped so that the product of two
+exponentials does not overflow (to ±44 in float32, ±354 in float64); beyond that, a gate is 0 or 1 to machine precision
+unless k and q cancel.
 """
 
 from __future__ import annotations
@@ -34,11 +35,10 @@ def gated_layer(
 
     Args:
         embedded: x⁰ of each operation.
-        projected: K, Q, S and V of each input row side by side. They are used up: on the CPU their memory is written
-            over.
-        own: for each output the input row of the same node.
-        operation: for each output the operation of its node.
-        heard: for each output the input rows that it hears.
+        projected: K, Q, S and V of each input row, concatenated; overwritten on the CPU.
+        own: for each output, the input row of the same node.
+        operation: for each output, the operation of its node.
+        heard: for each output, the input rows that it receives messages from.
     """
     if projected.device.type != "cpu":
         return plain_gated_layer(embedded, projected, own, operation, heard)
@@ -50,7 +50,7 @@ def gated_layer(
 def plain_gated_layer(
     embedded: Tensor, projected: Tensor, own: Tensor, operation: Tensor, heard: Ragged[Tensor]
 ) -> Tensor:
-    """The same by PyTorch's operations, for other devices."""
+    """The same with PyTorch's operations, for other devices."""
     key, query, self_, value = projected.chunk(4, 1)
     target = torch.repeat_interleave(heard.counts)
     gate = torch.sigmoid(key[own].index_select(0, target) + query[heard.values])
@@ -66,7 +66,7 @@ class _GatedLayer(torch.autograd.Function):
         hidden = embedded.shape[1]
         embedded, projected = embedded.contiguous(), projected.contiguous()
         limit = 0.499 * math.log(torch.finfo(projected.dtype).max)
-        # Nobody else needs the projections, and neither do their own gradients.
+        # In place, since nothing else needs the projections, not even the backward pass of the map that made them.
         projected[:, : 2 * hidden].clamp_(-limit, limit).neg_().exp_()
         out = embedded.new_empty(len(own), hidden)
         _forward(*arrays(embedded, projected, own, operation, heard.values, heard.offsets, out))
@@ -127,9 +127,9 @@ def _backward(
     grad_embedded: ndarray,
     grad_projected: ndarray,
 ) -> None:
-    """Each row of each gradient is written by one thread: first by outputs, then by inputs.
+    """The gradients; each row is written by a single thread, in a loop over outputs and then one over inputs.
 
-    ``sent`` and ``owned`` are the messages from each input row, and the outputs that it belongs to.
+    ``sent`` are the messages from each input row, ``owned`` the outputs whose node is that of the input row.
     """
     outputs, hidden = grad.shape
     number = grad.dtype.type

@@ -187,7 +187,7 @@ def test_a_truncated_file_of_the_folder(written, name, cut):
     with pytest.raises(ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or damaged"):
         nats_bench.read(folder)
     (folder / name).write_bytes(bz2.compress(bz2.decompress(RECORDS[0])[:cut]))
-    with pytest.raises(ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or no pickle"):
+    with pytest.raises(ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or not a pickle"):
         nats_bench.read(folder)
 
 

@@ -202,7 +202,7 @@ def test_a_damaged_byte_in_a_zip_file_is_noticed(tmp_path):
     number = whole.index(b"total_epochs") + 14  # the number of epochs, which nobody reads
     path.write_bytes(whole[:number] + b"\x07" + whole[number + 1 :])
     assert whole[number] != 7
-    with pytest.raises(ValueError, match=rf"{FILE} is truncated or no pickle"):
+    with pytest.raises(ValueError, match=rf"{FILE} is truncated or not a pickle"):
         read_micro(path)
 
 
@@ -270,7 +270,7 @@ def test_nothing_but_numbers_is_unpickled(save, unwelcome, capsys):
     path = save(with_value("metrics", "valid_top1", unwelcome))
     with pytest.raises(
         ValueError,
-        match=rf"^[^\n]*{FILE} (is refused: it (asks for|has an array of type)|is truncated or no pickle)[^\n]*$",
+        match=rf"^[^\n]*{FILE} (is refused: it (asks for|has an array of type)|is truncated or not a pickle)[^\n]*$",
     ):
         read_micro(path)
     assert capsys.readouterr().out == ""
@@ -284,7 +284,7 @@ def test_files_that_pytorch_did_not_save(tmp_path):
             read_micro(path)
     for content in (b"arch,accuracy\n1,2\n", b'{"00000000": {"mean_acc": 89.2}}', b"\x1f\x8b\x08"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"^[^\n]*{FILE} is truncated or no pickle[^\n]*$"):
+        with pytest.raises(ValueError, match=rf"^[^\n]*{FILE} is truncated or not a pickle[^\n]*$"):
             read_micro(path)
     for names in (["results.json"], ["a/data.pkl", "b/data.pkl"]):
         with zipfile.ZipFile(path, "w") as archive:
