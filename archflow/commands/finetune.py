@@ -1,4 +1,4 @@
-"""``archflow finetune``: a ranker, from an encoder and a few labelled architectures."""
+"""``archflow finetune``: a ranker from an encoder and a few labelled architectures."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ def finetune(
     input: Annotated[Path, typer.Option("--input", help="File of labelled architectures.")],
     label_column: LabelColumn = "accuracy",
     pretrained: Annotated[
-        Path | None, typer.Option(help="Encoder from 'pretrain'; else one with random weights.")
+        Path | None, typer.Option(help="Encoder from 'pretrain'; without it, one with random weights.")
     ] = None,
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
     validation: Annotated[
-        Path | None, typer.Option(help="File of other labelled ones, to keep the best epoch.")
+        Path | None, typer.Option(help="File of further labelled architectures, to choose the best epoch.")
     ] = None,
     head: Annotated[
-        str, typer.Option(help="What turns vectors and labels into scores: finetune (the paper's), gp or trees.")
+        str,
+        typer.Option(help="Turns vectors into scores by learning from labels: finetune (the paper's), gp or trees."),
     ] = "finetune",
     finetune_epochs: FinetuneEpochs = None,
-    batch_size: Annotated[int | None, typer.Option(help="Architectures in a minibatch; 16 by default.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; 0.001 by default.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Architectures in a minibatch; by default 16.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; by default 0.001.")] = None,
     out: Annotated[Path, typer.Option(help="File for the ranker.")] = Path("ranker.archflow"),
     seed: Seed = 0,
     device: Device = "auto",
