@@ -77,7 +77,3 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error) if isinstance(error, ValueError | OSError | ModuleNotFoundError) else None
-
-
-if __name__ == "__main__":
-    main()
