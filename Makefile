@@ -1,4 +1,4 @@
-# Everything sets itself up in .venv, from pinned constraints.
+# Every target sets up .venv first, with the versions in constraints.txt.
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ lint: $(VENV)/dev-is-installed
 types: $(VENV)/dev-is-installed
 	$(BIN)/mypy
 
-# A real browser for the tests of the report, which are skipped without one. CI calls this before `make test`.
+# Installs a browser for the tests of the report, which are skipped without one. CI runs this before `make test`.
 browser:
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -31,7 +31,7 @@ browser:
 bench: $(VENV)/dev-is-installed
 	$(BIN)/python -m bench
 
-# Long runs of what the tests try briefly.
+# A long run of the fuzzer that the tests run briefly.
 fuzz: $(VENV)/dev-is-installed
 	$(BIN)/python tests/support/fuzz_unpickle.py --cases 100000
 

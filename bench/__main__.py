@@ -20,7 +20,7 @@ def main() -> None:
     listing = Table(title=f"archflow on {torch.get_num_threads()} threads (cells per second, medians)")
     for heading in ("what", "beside", "ours", "theirs", "ratio", "at least"):
         listing.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
-    rates = proxies.figures()
+    rates = proxies.rates()
     rows = [*flow.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates)]
     for row in rows:
         mark = "" if row.ratio >= row.least else "  short"
@@ -38,9 +38,9 @@ def main() -> None:
     whole = Table(title="Whole spaces and official files")
     for heading in ("what", "seconds", "peak MB of the process"):
         whole.add_column(heading, justify="left" if heading == "what" else "right")
-    at_full_size = [*spaces.figures(), *proxies.peaks()]
-    for figure in at_full_size:
-        whole.add_row(str(figure["what"]), f"{figure['seconds']:.1f}", f"{figure['peak_megabytes']:,.0f}")
+    at_full_size = [*spaces.measurements(), *proxies.peaks()]
+    for each in at_full_size:
+        whole.add_row(str(each["what"]), f"{each['seconds']:.1f}", f"{each['peak_megabytes']:,.0f}")
     console.print(whole)
     proxy = Table(title="Zero-cost proxies of NAS-Bench-201, full size, 64 images: networks per second, one thread")
     for heading in ("proxy", "networks/s"):

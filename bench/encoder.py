@@ -31,17 +31,17 @@ def rows() -> list[Row]:
     def score_ours(batch: archflow.ArchBatch) -> None:
         encode(ours, batch)
 
-    figures = {name: [] for name in ("train ours", "train theirs", "score first", "score again", "score theirs")}
+    rates = {name: [] for name in ("train ours", "train theirs", "score first", "score again", "score theirs")}
     for _ in range(ROUNDS):
-        figures["train ours"].append(STEPS * BATCH / timed(lambda: train(ours, shuffled(archs, BATCH), STEPS)))
-        figures["train theirs"].append(
+        rates["train ours"].append(STEPS * BATCH / timed(lambda: train(ours, shuffled(archs, BATCH), STEPS)))
+        rates["train theirs"].append(
             STEPS * BATCH / timed(lambda: train(theirs, DataLoader(data, BATCH, shuffle=True), STEPS))
         )
-        batch = archflow.space("nasbench201").enumerate()  # a new one, whose equal neighbourhoods must be found first
-        figures["score first"].append(len(archs) / timed(lambda batch=batch: score_ours(batch)))
-        figures["score again"].append(len(archs) / timed(lambda batch=batch: score_ours(batch)))
-        figures["score theirs"].append(len(archs) / timed(score_theirs))
-    middle = {name: median(values) for name, values in figures.items()}
+        batch = archflow.space("nasbench201").enumerate()  # a new one, so that finding equal neighbourhoods is timed
+        rates["score first"].append(len(archs) / timed(lambda batch=batch: score_ours(batch)))
+        rates["score again"].append(len(archs) / timed(lambda batch=batch: score_ours(batch)))
+        rates["score theirs"].append(len(archs) / timed(score_theirs))
+    middle = {name: median(values) for name, values in rates.items()}
     pipeline = "Data, DataLoader, PyG stack"
     return [
         Row("ResGatedGCN training steps, batch 256", pipeline, middle["train ours"], middle["train theirs"], 3),

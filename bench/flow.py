@@ -9,7 +9,7 @@ from bench.measure import Row, timed
 from tests import references
 
 SAMPLE = 40
-"""The plain loop is timed on every 40th cell, and the rate taken for the rate of all."""
+"""The plain loop is timed on every 40th cell only, assuming the same rate for all."""
 
 
 def rows() -> list[Row]:
@@ -23,7 +23,7 @@ def rows() -> list[Row]:
 
     first, again = [], []
     for _ in range(15):
-        batch = space.enumerate()  # a new one each time, so that nothing is kept from the last
+        batch = space.enumerate()  # a new one each time, without cached values
         first.append(timed(lambda batch=batch: archflow.flow_surrogate(batch, draw)))
         again.append(timed(lambda batch=batch: archflow.flow_surrogate(batch, draw)))
     theirs = len(graphs) / median(timed(plain) for _ in range(3))

@@ -1,8 +1,8 @@
 """FlowerFormer beside the field's pipeline: per-graph ``Data``, ``DataLoader``, a loop over the generations of a batch.
 
-So its authors run it, and score 128 architectures at a time. ResGatedGCN stands beside that pipeline, and beside our
-own FlowerFormer, to show what a vector that knows of flow costs. Its equal neighbourhoods are found anew for each
-scoring, but before training. All models are of the published sizes.
+This is how its authors run it, scoring 128 architectures at a time. ResGatedGCN is compared with that pipeline, and
+with our own FlowerFormer, to show the cost of modelling flow. Finding its equal neighbourhoods is included in the time of
+scoring, but not of training. All models have the published sizes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.encoding.flowerformer_reference import EdgeListFlowerFormer, as_data
 
 BATCH, STEPS, ROUNDS = 256, 5, 3
 SCORED = 128
-"""Architectures that the pipeline scores at a time."""
+"""Architectures that the pipeline scores at once."""
 
 
 def rows() -> list[Row]:
@@ -32,7 +32,7 @@ def rows() -> list[Row]:
     gated.prepare(archs)
     ours = archflow.encoder("flowerformer", archs.vocabulary)
     theirs = EdgeListFlowerFormer(ours)
-    # The pipeline's speed does not depend on which of the cells it reads, so it need not read them all.
+    # The pipeline's speed does not depend on the cells, so a part of them is enough.
     data = [as_data(*archs.graph(index), list(archs.vocabulary)) for index in range(0, len(archs), 8)]
 
     @torch.no_grad()
@@ -52,11 +52,11 @@ def rows() -> list[Row]:
     }
     for model in (ours, gated):
         train(model, shuffled(archs, BATCH), 1)  # compiles
-    figures: dict[str, list[float]] = {name: [] for name in measured}
+    rates: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(ROUNDS):
         for name, (cells, call) in measured.items():
-            figures[name].append(cells / timed(call))
-    middle = {name: median(values) for name, values in figures.items()}
+            rates[name].append(cells / timed(call))
+    middle = {name: median(values) for name, values in rates.items()}
     loop, fast = "FlowerFormer, Data, DataLoader, loop over generations", "our FlowerFormer"
     return [
         Row("FlowerFormer training steps, batch 256", loop, middle["train ours"], middle["train theirs"], 2),

@@ -1,4 +1,4 @@
-"""Timing that a noisy machine does not fool."""
+"""Timing and training steps for the benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from statistics import median
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from archflow import ArchBatch
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was measured, beside what, and the least ratio that is asked for."""
+    """One line of the table: what was measured, what it is compared with, and the required ratio."""
 
     what: str
     beside: str
@@ -29,20 +28,14 @@ class Row:
         return self.ours / self.theirs
 
 
-def seconds(call: Callable[[], object], repeats: int) -> float:
-    """Median time of a call, after one that is not counted."""
-    call()
-    return median(timed(call) for _ in range(repeats))
-
-
 def timed(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     call()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def train(model: torch.nn.Module, batches: Iterable[object], steps: int) -> None:
-    """So many training steps on a loss that costs nothing."""
+    """Take ``steps`` training steps on a loss of negligible cost."""
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     for batch in islice(batches, steps):
@@ -52,6 +45,6 @@ def train(model: torch.nn.Module, batches: Iterable[object], steps: int) -> None
 
 
 def shuffled(archs: ArchBatch, size: int) -> Iterator[ArchBatch]:
-    """Minibatches of all architectures in a random order, always the same."""
+    """Minibatches of all architectures, in the same random order every time."""
     order = np.random.default_rng(0).permutation(len(archs))
     return (archs[order[start : start + size]] for start in range(0, len(archs), size))

@@ -1,4 +1,4 @@
-"""Bytes that 423,624 random 7-node DAGs take in an ArchBatch: as many as NAS-Bench-101 has cells."""
+"""Memory of an ArchBatch of 423,624 random 7-node DAGs, the number of cells of NAS-Bench-101."""
 
 from __future__ import annotations
 

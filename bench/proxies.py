@@ -1,4 +1,4 @@
-"""Zero-cost proxies of NAS-Bench-201's networks: networks per second of each, and what sharing passes gains."""
+"""Zero-cost proxies of NAS-Bench-201's networks: networks per second of each, and the gain from sharing passes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from archflow.zero_cost.measures import measure
 from bench.measure import Row, timed
 
 SAMPLE = 12
-"""Cells that are measured, of full size on 64 images, in one thread."""
+"""Number of cells, measured at full size on 64 images with one thread."""
 
 
-def figures() -> dict[str, float]:
+def rates() -> dict[str, float]:
     """Networks per second of each proxy alone, of all together, and of all one after another."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -32,22 +32,22 @@ def figures() -> dict[str, float]:
     def run(names: tuple[str, ...]) -> float:
         return timed(lambda: [measure(model, images, labels, names) for model in models])
 
-    run(("nwot",))  # the first call of all takes longer
+    run(("nwot",))  # the very first call takes longer
     alone = {name: run((name,)) for name in PROXIES}
     seconds = {**alone, "all together": run(PROXIES), "one after another": sum(alone.values())}
     torch.set_num_threads(threads)
     return {name: SAMPLE / taken for name, taken in seconds.items()}
 
 
-def rows(rates: dict[str, float]) -> list[Row]:
-    """Sharing passes, beside a pass for each proxy."""
+def rows(rate: dict[str, float]) -> list[Row]:
+    """All proxies with shared passes, beside separate passes for each proxy."""
     return [
-        Row("13 proxies of a network", "a pass for each", rates["all together"], rates["one after another"], 1.5),
+        Row("13 proxies of a network", "a pass for each", rate["all together"], rate["one after another"], 1.5),
     ]
 
 
 def peaks() -> list[dict[str, float | str]]:
-    """Seconds and peak megabytes of measuring few and many small networks, each in a process that does nothing else."""
+    """Seconds and peak megabytes for measuring few and many small networks, each in its own process."""
     found: list[dict[str, float | str]] = []
     for count in (200, 2000):
         command = [sys.executable, "-m", "bench.proxies", str(count)]

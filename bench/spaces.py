@@ -1,4 +1,4 @@
-"""Whole spaces and official files at full size: seconds, and the peak memory of a process that does nothing else."""
+"""Whole spaces and official files at full size: seconds and peak memory, each in its own process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archflow.benchmarks.registry import published
 from bench.measure import timed
 
 TRAININGS = 60_000
-"""So many records are read; NAS-Bench-101's official files hold 1.3 and 5.1 million."""
+"""Number of records read; NAS-Bench-101's official files hold 1.3 and 5.1 million."""
 
 
 def whole_nasbench101() -> dict[str, float]:
@@ -67,8 +67,8 @@ MEASURED: dict[str, Callable[[], dict[str, float]]] = {
 }
 
 
-def figures() -> list[dict[str, float | str]]:
-    """What, seconds and peak megabytes; each of ``MEASURED`` in a second process, after one that compiles."""
+def measurements() -> list[dict[str, float | str]]:
+    """Seconds and peak megabytes of each of ``MEASURED``, in a second process after one that compiles."""
     rows: list[dict[str, float | str]] = []
     for name in MEASURED:
         command = [sys.executable, "-m", "bench.spaces", name]

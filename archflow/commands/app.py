@@ -1,4 +1,4 @@
-"""The command line: its verbs, each a function of a file of its own, and what stands before a verb."""
+"""The command line: its verbs, each a function in its own file, and the options before a verb."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _version(asked: bool) -> None:
 def before_the_verb(
     plugin: Annotated[
         list[Path] | None,
-        typer.Option(help="A Python file in which you register encoders, tasks, spaces, …; may be repeated."),
+        typer.Option(help="A Python file that registers your encoders, tasks, spaces, …; may be repeated."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print archflow's version.")
@@ -49,7 +49,7 @@ def before_the_verb(
     """Rank a whole search space of neural architectures from a few dozen training runs."""
     del version  # printed by its callback
     if plugin:
-        import archflow.face  # noqa: F401 - the rooms, in whose registries the file registers
+        import archflow.face  # noqa: F401 - creates the registries that the file adds to
         from archflow.support.plugins import plug_in
 
         plug_in(plugin)

@@ -1,4 +1,4 @@
-"""``archflow evaluate``: the paper's protocol, on one table."""
+"""``archflow evaluate``: the paper's protocol on one table."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from archflow.commands.shared import given, read, require_output, show_outcome
 
 
 def evaluate(
-    space: Annotated[str | None, typer.Option(help="Search space; the table's by default, or nasbench201.")] = None,
-    table: Annotated[str | None, typer.Option(help="A published table; the space's by default.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space; by default the table's, or nasbench201.")] = None,
+    table: Annotated[str | None, typer.Option(help="Name of a table; by default the first of the space.")] = None,
     input: Annotated[
         Path | None, typer.Option("--input", help="Your own file of architectures and accuracies.")
     ] = None,
     arch_column: ArchColumn = "arch",
     label_column: Annotated[
-        list[str] | None, typer.Option(help="Column of accuracies; may be repeated; the table's own by default.")
+        list[str] | None, typer.Option(help="Column of accuracies; may be repeated; by default the table's own.")
     ] = None,
     labels: Annotated[
-        list[float] | None, typer.Option(help="Labelled share of the pool, or number if above 1; may be repeated.")
+        list[float] | None, typer.Option(help="Labelled share of the pool, or a count if above 1; may be repeated.")
     ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="none, fgp, zero-cost, arch2vec, gmae or graphcl, each also with a head (fgp+gp), or proxy:NAME; may "
-            "be repeated; none and fgp by default."
+            help="none, fgp, zero-cost, arch2vec, gmae or graphcl, each also with a head (fgp+gp), or proxy:NAME; "
+            "may be repeated; by default none and fgp."
         ),
     ] = None,
     seeds: Seeds = 3,
     splits: Splits = 3,
-    pool: Annotated[int | None, typer.Option(help="Size of the training pool; the published one by default.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Size of the training pool; by default the published size.")] = None,
     encoder: EncoderName = "resgatedgcn",
     hidden: Hidden = None,
     layers: Layers = None,
@@ -60,14 +60,14 @@ def evaluate(
     lambda2: Lambda2 = None,
     pretrain_epochs: PretrainEpochs = None,
     finetune_epochs: FinetuneEpochs = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results; one that holds some is added to.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the results; runs that it already holds are kept.")] = Path(
         "evaluate"
     ),
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compare pre-training with none: seeds × splits, mean and standard deviation."""
+    """Compare methods over seeds × splits: mean and standard deviation."""
     from archflow.benchmarks.registry import space as make_space
     from archflow.benchmarks.tables import table as make_table
     from archflow.benchmarks.tables import tables
@@ -82,10 +82,10 @@ def evaluate(
     else:
         known = tables(make_space(space or "nasbench201").name)
         if not table and not known:
-            raise ValueError(f"there is no published table of the space {space}; name your own with --input")
+            raise ValueError(f"there is no table for the space {space}; give your own with --input")
         data = make_table(table or known[0])
         if space and data.space.name != space:
-            raise ValueError(f"the table {table} is of the space {data.space.name}, not of {space}")
+            raise ValueError(f"the table {table} belongs to the space {data.space.name}, not to {space}")
     methods = method or study.DEFAULT_METHODS
     with Display() as progress:
         outcome = study.evaluate(
@@ -111,7 +111,7 @@ def evaluate(
 
 
 def _by_task(methods: Sequence[str], **settings: Any) -> dict[str, dict[str, Any]]:
-    """Each setting that is given, for those of the tasks that have it; for FGP if none of them has."""
+    """The given settings by the tasks that accept them; by FGP, which reports its absence, if none does."""
     tasks = [method.partition("+")[0] for method in methods]
     learn_proxies = [task for task in ("fgp", "zero-cost") if task in tasks] or ["fgp"]
     found: dict[str, dict[str, Any]] = {}

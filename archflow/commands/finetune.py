@@ -1,4 +1,4 @@
-"""``archflow finetune``: a ranker, from an encoder and a few labelled architectures."""
+"""``archflow finetune``: a ranker from an encoder and a few labelled architectures."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def finetune(
     label_column: LabelColumn = "accuracy",
     pretrained: Annotated[
         Path | None,
-        typer.Option(help="Encoder from 'pretrain'. Without it, gp and trees read path features and proxies alone."),
+        typer.Option(help="Encoder from 'pretrain'; without it, gp and trees use path features and proxies alone."),
     ] = None,
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
     validation: Annotated[
-        Path | None, typer.Option(help="File of other labelled ones: finetune keeps the best epoch.")
+        Path | None, typer.Option(help="File of further labelled architectures; finetune chooses its best epoch by them.")
     ] = None,
     head: Annotated[
-        str, typer.Option(help="What learns to rank: gp, the best that we know, trees, or finetune, the paper's.")
+        str, typer.Option(help="What learns from the labels: gp, the best known, trees, or finetune, the paper's.")
     ] = "gp",
     finetune_epochs: FinetuneEpochs = None,
-    batch_size: Annotated[int | None, typer.Option(help="Of finetune: architectures in a minibatch, or 16.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Of finetune: learning rate, or 0.001.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Of finetune: architectures in a minibatch; 16 by default.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Of finetune: learning rate; 0.001 by default.")] = None,
     out: Annotated[Path, typer.Option(help="File for the ranker.")] = Path("ranker.archflow"),
     seed: Seed = 0,
     device: Device = "auto",

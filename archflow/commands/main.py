@@ -1,6 +1,6 @@
-"""The process ``archflow``: every error that a user can cause is one line, and the exit code says what kind it was.
+"""The process ``archflow``: every error that a user can cause is one line, and the exit code tells its kind.
 
-0 done, 1 failed, 2 wrong use, 130 interrupted. Nothing but this file is imported before Ctrl-C is dealt with.
+0 done, 1 failed, 2 wrong use, 130 interrupted. No other module of archflow is imported before Ctrl-C is handled.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ RESUMED_BY = {
     **dict.fromkeys(("pretrain", "proxies"), "--resume"),
     **dict.fromkeys(("evaluate", "reproduce"), "the same command"),
 }
-"""How a verb that saves its work goes on after it was interrupted."""
+"""How to resume the verbs that save their work."""
 
 
 def main() -> None:
-    """Run the command and leave the process; an error of archflow's own keeps its traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has us ignore it
+    """Run the command and exit; a bug in archflow keeps its traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have us ignore it
         signal.signal(signal.SIGINT, _interrupt)
-    if not sys.warnoptions:  # nobody asked Python for other warnings
+    if not sys.warnoptions:  # unless the user chose which warnings to see
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module="archflow")
         warnings.formatwarning = _one_line
@@ -42,7 +42,7 @@ def main() -> None:
         if mistake:
             print(f"archflow: {' '.join(mistake.split())}", file=sys.stderr)
         code = WRONG_USE
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done but the interpreter's own tidying up
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the interpreter's own clean-up is left
     if code == INTERRUPTED:
         print(_interruption(), file=sys.stderr)
     sys.exit(code)
@@ -53,7 +53,7 @@ def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt; but leave at once from within an import, where it may be lost or break a module."""
+    """Raise KeyboardInterrupt; but exit at once during an import, where it may be lost or break a module."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
@@ -65,12 +65,12 @@ def _interrupt(_: int, frame: FrameType | None) -> None:
 
 def _interruption() -> str:
     resumed_by = [RESUMED_BY[word] for word in sys.argv[1:] if word in RESUMED_BY][:1]
-    return "archflow: interrupted" + "".join(f"; {how} goes on from what was saved" for how in resumed_by)
+    return "archflow: interrupted" + "".join(f"; {how} resumes from what was saved" for how in resumed_by)
 
 
 def _mistake(error: Exception) -> str | None:
-    """What the user did wrong, or None if the error is archflow's own; empty if the help that is shown says enough."""
-    if hasattr(error, "format_message"):  # a usage error of Typer's
+    """The message for a user's mistake; None for a bug in archflow; empty if the help was shown instead."""
+    if hasattr(error, "format_message"):  # a usage error from Typer
         message: str = error.format_message()
         context = getattr(error, "ctx", None)
         return message and f"{message} (see {context.command_path if context else 'archflow'} --help)"
@@ -79,7 +79,3 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
         return f"there is not enough memory for this ({' '.join(str(error).split())[:200] or 'none is left'})"
     return str(error) if isinstance(error, ValueError | OSError | ModuleNotFoundError) else None
-
-
-if __name__ == "__main__":
-    main()

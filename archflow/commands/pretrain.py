@@ -1,4 +1,4 @@
-"""``archflow pretrain``: an encoder that has seen a whole space, and not one label."""
+"""``archflow pretrain``: an encoder that has learned from a whole space, without labels."""
 
 from __future__ import annotations
 
@@ -36,33 +36,37 @@ def pretrain(
     encoder: EncoderName = "resgatedgcn",
     hidden: Hidden = None,
     layers: Layers = None,
-    task: Annotated[str, typer.Option(help="What to learn: fgp, zero-cost, arch2vec, gmae or graphcl.")] = "fgp",
+    task: Annotated[str, typer.Option(help="Pretext task: fgp, zero-cost, arch2vec, gmae or graphcl.")] = "fgp",
     proxy: Proxy = "closed-form",
     proxy_loss: ProxyLoss = None,
     lambda1: Lambda1 = None,
     lambda2: Lambda2 = None,
-    k: Annotated[int | None, typer.Option(help="Width of the flow surrogate; the space's own by default.")] = None,
-    std: Annotated[float | None, typer.Option(help="Standard deviation of its draw; the space's by default.")] = None,
-    draws: Annotated[int | None, typer.Option(help="How many draws of it stand side by side; 1 by default.")] = None,
-    passes: Annotated[str | None, typer.Option(help="Its passes: both (by default), forward or backward.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="How many times it flows forward and back; 1 by default.")] = None,
-    pretrain_epochs: PretrainEpochs = None,
-    batch_size: Annotated[int | None, typer.Option(help="Architectures in a minibatch; 256 by default.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; 0.001 by default.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Lightning Fabric's name: 32-true (by default), bf16-mixed, …")
+    k: Annotated[int | None, typer.Option(help="Width of the flow surrogate; by default the space's.")] = None,
+    std: Annotated[
+        float | None, typer.Option(help="Standard deviation of the flow draw; by default the space's.")
     ] = None,
-    processes: Annotated[int | None, typer.Option(help="Processes that share each minibatch; 1 by default.")] = None,
-    checkpoint_seconds: Annotated[float | None, typer.Option(help="How often the run is saved; 30 by default.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Number of flow draws, concatenated; by default 1.")] = None,
+    passes: Annotated[str | None, typer.Option(help="Passes of the flow: both (default), forward or backward.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of forward and backward flow; by default 1.")] = None,
+    pretrain_epochs: PretrainEpochs = None,
+    batch_size: Annotated[int | None, typer.Option(help="Architectures in a minibatch; by default 256.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; by default 0.001.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="As in Lightning Fabric: 32-true (default), bf16-mixed, …")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that share each minibatch; by default 1.")] = None,
+    checkpoint_seconds: Annotated[
+        float | None, typer.Option(help="Seconds between checkpoints; by default 30.")
+    ] = None,
     resume: Resume = False,
-    out: Annotated[Path, typer.Option(help="File for the encoder; OUT.partial holds an unfinished run.")] = Path(
+    out: Annotated[Path, typer.Option(help="File for the encoder; an unfinished run is kept in OUT.partial.")] = Path(
         "encoder.archflow"
     ),
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Pre-train an encoder on all architectures of a space, without a label."""
+    """Pre-train an encoder on all architectures of a space, without labels."""
     from archflow.encoding.files import save_encoder
     from archflow.encoding.registry import seeded_encoder
     from archflow.pretraining import loop

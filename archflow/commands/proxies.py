@@ -1,4 +1,4 @@
-"""``archflow proxies``: zero-cost proxies, measured on untrained networks."""
+"""``archflow proxies``: zero-cost proxies measured on untrained networks."""
 
 from __future__ import annotations
 
@@ -20,25 +20,34 @@ def proxies(
     proxy: Annotated[
         str | None,
         typer.Option(
-            help="Some of params, flops, l2_norm, grad_norm, snip, grasp, fisher, synflow, jacov, nwot, zen, plain, "
-            "epe_nas, joined by commas; all by default."
+            help="Any of params, flops, l2_norm, grad_norm, snip, grasp, fisher, synflow, jacov, nwot, zen, plain, "
+            "epe_nas, joined by commas; by default all."
         ),
     ] = None,
     images: Annotated[
-        str, typer.Option(help="natural or white (Gaussian, with random labels), or the folder of CIFAR-10's batches.")
+        str,
+        typer.Option(
+            help="natural or white (Gaussian noise with random labels), or a folder with the CIFAR-10 batches."
+        ),
     ] = "natural",
-    batch_size: Annotated[int | None, typer.Option(help="Images in the minibatch; 64 by default.")] = None,
-    size: Annotated[int | None, typer.Option(help="Their height and width; the benchmark's by default.")] = None,
-    width: Annotated[int | None, typer.Option(help="Channels of the first cells; the benchmark's by default.")] = None,
-    depth: Annotated[int | None, typer.Option(help="Cells, or cells a stage; the benchmark's by default.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes; the benchmark's by default.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Processes that share the work; one a core by default.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in the minibatch; by default 64.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Height and width of the images; by default the benchmark's.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the first cells; by default the benchmark's.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Number of cells, or of cells per stage; by default the benchmark's.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes; by default the benchmark's.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that share the work; by default one per core.")
+    ] = None,
     resume: Resume = False,
     out: Annotated[
         Path,
         typer.Option(
-            help="CSV, JSONL or Parquet file; OUT.partial holds an unfinished run. In JSONL the -inf of a network that "
-            "is cut is null, as what failed is."
+            help="CSV, JSONL or Parquet file; an unfinished run is kept in OUT.partial. JSONL has null for failures "
+            "and for the -inf of disconnected networks."
         ),
     ] = Path("proxies.parquet"),
     seed: Seed = 0,
@@ -55,9 +64,9 @@ def proxies(
     names = list(PROXIES) if proxy is None else proxy.split(",")
     require_output(out, table=True)
     require_known(names)
-    family(make_space(space).name)  # raises if it has no networks
+    family(make_space(space).name)  # raises if the space has no networks
     data = read(space, input, arch_column, sample, seed)
-    begun = time.monotonic()
+    started = time.monotonic()
     with Display() as progress:
         found = bulk.proxies(
             space,
@@ -73,5 +82,5 @@ def proxies(
             progress=progress,
         )
     facts = {"out": str(out), "architectures": len(found), "proxies": list(found.columns)}
-    facts["seconds"] = time.monotonic() - begun
+    facts["seconds"] = time.monotonic() - started
     say(as_json, facts, f"{len(found.columns)} proxies of {len(found):,} architectures: {out}")

@@ -1,4 +1,4 @@
-"""``archflow rank``: architectures, best first."""
+"""``archflow rank``: architectures sorted by score, best first."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def rank(
     sample: Sample = None,
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
-    top: Annotated[int | None, typer.Option(min=1, help="Only so many of the best.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Keep only that many of the best.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet file for the ranking.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score architectures, best first."""
+    """Score architectures, and sort them best first."""
     import numpy as np
 
     from archflow.benchmarks.own_tables import write_table

@@ -1,4 +1,4 @@
-"""``archflow report``: one page about a ranker and what it ranks."""
+"""``archflow report``: an HTML page about a ranker and its ranking."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Annotated
 
 import typer
 
-from archflow.commands.options import ArchColumn, CheckpointSpace, Device, Input, Json, LabelColumn, Seed
+from archflow.commands.options import ArchColumn, CheckpointSpace, Device, Input, Json, Seed
 from archflow.commands.shared import agreed_space, read, require_output, say, titled
 
 
 def report(
     ranker: Annotated[Path, typer.Argument(help="Ranker from 'finetune'.")],
     input: Input = None,
-    table: Annotated[str | None, typer.Option(help="A published table with true accuracies.")] = None,
+    table: Annotated[str | None, typer.Option(help="Name of a table with true accuracies.")] = None,
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
-    label_column: LabelColumn = "",
+    label_column: Annotated[
+        str, typer.Option(help="Column of accuracies, higher is better; by default the table's own.")
+    ] = "",
     out: Annotated[Path, typer.Option(help="The HTML page.")] = Path("report.html"),
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page about a ranker and what it ranks."""
+    """Write a self-contained HTML page about a ranker and its ranking."""
     import numpy as np
 
     from archflow.benchmarks.registry import published

@@ -12,21 +12,23 @@ from archflow.commands.shared import listing, require_output, show_outcome
 
 
 def reproduce(
-    name: Annotated[str | None, typer.Argument(help="A study; without one they are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a study; without it, the studies are listed.")] = None,
     only: Annotated[
-        str | None, typer.Option(help="AXIS=VALUE, …: of each axis only these, e.g. encoder=gin,space=nasbench201.")
+        str | None,
+        typer.Option(help="AXIS=VALUE, …: restrict axes to these values, e.g. encoder=gin,space=nasbench201."),
     ] = None,
     add: Annotated[
-        str | None, typer.Option(help="AXIS=VALUE, …: more rows, e.g. encoder=mine; space, encoder and pretext grow.")
+        str | None,
+        typer.Option(help="AXIS=VALUE, …: add rows, e.g. encoder=mine; for space, encoder, pretext and head."),
     ] = None,
-    list_runs: Annotated[bool, typer.Option("--list", help="Show what is left to do, and do nothing.")] = False,
+    list_runs: Annotated[bool, typer.Option("--list", help="Show the remaining work without doing it.")] = False,
     budget: Annotated[str, typer.Option(help="Sizes and epochs: published or two-cores.")] = "published",
     pretrain_epochs: PretrainEpochs = None,
     finetune_epochs: FinetuneEpochs = None,
     seeds: Seeds = 3,
     splits: Splits = 3,
     table: Annotated[
-        str | None, typer.Option(help="SPACE=TABLE, …: where accuracies come from; else the first known.")
+        str | None, typer.Option(help="SPACE=TABLE, …: tables of accuracies; by default the first of each space.")
     ] = None,
     processes: Annotated[int, typer.Option(help="Processes that share the work, each with one thread.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the results of all studies.")] = Path("reproduce"),
@@ -34,7 +36,7 @@ def reproduce(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Redo a study of the paper: make the runs that are not done yet, then its table and plots."""
+    """Reproduce a study of the paper: do the runs that are missing, then make its table and plots."""
     from archflow.studies import reproduce as study
     from archflow.studies.cost import cost
     from archflow.support.documents import strict_json
@@ -45,7 +47,7 @@ def reproduce(
         if as_json:
             print(strict_json({"studies": known}))
         else:
-            listing(["study", "what it asks"], known.items())
+            listing(["study", "question"], known.items())
         return
     choice = study.Choice(
         only=_pairs(only, "--only"),
@@ -70,7 +72,7 @@ def reproduce(
 
 
 def _list(rows: list[dict[str, Any]], failures: list[Any], as_json: bool) -> None:
-    """Show what is left of a study, and what of it cannot be run."""
+    """Show the remaining work of a study, and the parts that cannot be run."""
     from archflow.support.documents import strict_json
 
     if as_json:
@@ -86,7 +88,7 @@ def _list(rows: list[dict[str, Any]], failures: list[Any], as_json: bool) -> Non
 
 
 def _pairs(text: str | None, option: str) -> list[tuple[str, str]]:
-    """What an option says of axes."""
+    """The axis and value pairs in the text of an option."""
     pairs = []
     for part in text.split(",") if text else ():
         axis, equals, value = part.partition("=")

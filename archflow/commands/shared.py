@@ -1,4 +1,4 @@
-"""What several verbs do: read architectures, agree on a space, and print."""
+"""Helpers of several verbs: read architectures, agree on a space, print results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def given(**settings: Any) -> dict[str, Any]:
-    """The settings that the user gave; what is None keeps the default of the function behind the verb."""
+    """The settings that are not None; the others keep the defaults of the function behind the verb."""
     return {name: value for name, value in settings.items() if value is not None}
 
 
 def read(space: str, path: Path | None, arch_column: str, sample: int | None = None, seed: int = 0) -> Table:
-    """The architectures of a file, a sample of the space, or all of it."""
+    """The architectures of a file, or a sample of the space, or the whole space."""
     from archflow.benchmarks.own_tables import read_table
     from archflow.benchmarks.registry import space as make_space
     from archflow.benchmarks.table import Table
@@ -34,22 +34,22 @@ def read(space: str, path: Path | None, arch_column: str, sample: int | None = N
 
 
 def agreed_space(named: str | None, provenance: Mapping[str, Any], file: Path) -> str:
-    """The space that a checkpoint is of; refuses another one that is named beside it."""
+    """The space of a checkpoint; raises ValueError if the user named a different one."""
     own: str | None = provenance.get("space")
     if own and named and own != named:
-        raise ValueError(f"{file} is a checkpoint of the space {own}, not of {named}")
+        raise ValueError(f"{file} is a checkpoint for the space {own}, not for {named}")
     found = named or own
     if not found:
-        raise ValueError(f"{file} does not say of which space it is; name it with --space")
+        raise ValueError(f"{file} does not record its space; give it with --space")
     return found
 
 
 def require_output(path: Path, table: bool = False) -> None:
-    """Refuse, before any work, a file that could not be written; a table's name must end as one of its formats.
+    """Check, before any work, that an output file can be written.
 
     Raises:
-        OSError: it could not be written; the message names the file that the user named.
-        ValueError: the name of a table has another ending.
+        OSError: it cannot be written; the message gives the path as the user wrote it.
+        ValueError: it should be a table, and its suffix is not a table format's.
     """
     from archflow.benchmarks.own_tables import require_format
     from archflow.support.files import require_writable
@@ -61,18 +61,18 @@ def require_output(path: Path, table: bool = False) -> None:
     except OSError as error:
         if not error.strerror:
             raise
-        raise OSError(f"{error.strerror}: {path} cannot be written; name another place with --out") from None
+        raise OSError(f"{error.strerror}: {path} cannot be written; choose another place with --out") from None
 
 
 def say(as_json: bool, result: Mapping[str, Any], line: str) -> None:
-    """Print the result as one JSON object, or a line about it."""
+    """Print the result as one JSON object, or as a line of text."""
     from archflow.support.documents import strict_json
 
     print(strict_json(result) if as_json else line)
 
 
 def listing(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table of texts."""
+    """Print a table of strings."""
     from rich.console import Console
     from rich.table import Table as RichTable
 
@@ -85,7 +85,7 @@ def listing(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 
 def show_outcome(outcome: Outcome, as_json: bool, **what: str) -> None:
-    """Print what a study holds, and end with exit code 1 if some of it could not be run."""
+    """Print the outcome of a study; exit with code 1 if anything failed."""
     for failure in outcome.failures:
         print(f"failed: {failure.what}: {' '.join(failure.why.split())}", file=sys.stderr)
     files = [str(file) for file in outcome.files]
@@ -100,6 +100,6 @@ def show_outcome(outcome: Outcome, as_json: bool, **what: str) -> None:
 
 
 def titled(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of results with the headings that people read."""
+    """A row of results with the headings used in papers."""
     names = {"tau": "τ", "p_at_1": "P@1%", "p_at_5": "P@5%"}
     return {names.get(name, name): value for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""``archflow spaces``: which search spaces there are, and what is in them."""
+"""``archflow spaces``: the search spaces and their architectures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ if TYPE_CHECKING:
 
 
 def spaces(
-    name: Annotated[str | None, typer.Argument(help="One space, to list its architectures.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a space.")] = None,
     sample: Sample = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write its architectures to this CSV, JSONL or Parquet file.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet file for the space's architectures.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """List the search spaces, or write the architectures of one to a file."""
-    del device  # every verb takes it; this one computes nothing
+    del device  # every verb accepts --device; this one has no use for it
     if name is None and out is not None:
-        raise ValueError("name the space whose architectures are to be written")
+        raise ValueError("give the name of a space with --out")
     if sample is not None and out is None:
-        raise ValueError("--sample needs a space and --out, the file to write to")
+        raise ValueError("--sample needs the name of a space, and --out")
     if name is None:
         _list(as_json)
         return
@@ -47,7 +45,7 @@ def spaces(
     for column in ("parameters", "flops"):
         try:
             columns[column] = getattr(space, column)(archs)
-        except ValueError:  # a space whose networks have no closed form
+        except ValueError:  # the space has no closed form for it
             continue
     write_table(out, columns)
     say(as_json, {"space": name, "architectures": len(archs), "out": str(out)}, f"{len(archs):,} written to {out}")

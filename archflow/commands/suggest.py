@@ -1,4 +1,4 @@
-"""``archflow suggest``: which architectures to train next."""
+"""``archflow suggest``: the architectures to train next."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def suggest(
     sample: Sample = None,
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
-    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet file for them.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of suggestions.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet file for the suggestions.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Choose what to train next; never what the ranker has learned from."""
+    """Choose architectures to train next, excluding those that the ranker was fitted on."""
     from archflow.benchmarks.own_tables import write_table
     from archflow.ranking.ranker import Ranker
     from archflow.support.documents import strict_json

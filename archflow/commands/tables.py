@@ -1,4 +1,4 @@
-"""``archflow tables``: trained results, from a benchmark's official files or from one's own."""
+"""``archflow tables``: trained results, from a benchmark's official files or your own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ tables = typer.Typer(invoke_without_command=True)
 
 @tables.callback()
 def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
-    """List the tables of trained results, add some, or write one to a file."""
-    del seed, device  # every verb takes them; nothing here is random or computed
+    """List the tables of trained results, add one, or write one to a file."""
+    del seed, device  # every verb accepts them; this one has no use for them
     if context.invoked_subcommand is not None:
         return
     from archflow.benchmarks.tables import official_files
@@ -31,7 +31,7 @@ def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto",
     if as_json:
         print(strict_json({"tables": rows}))
         return
-    headings = ("table", "made from these official files, by 'archflow tables add TABLE PATH'")
+    headings = ("table", "official files for 'archflow tables add TABLE PATH'")
     listing(headings, (row.values() for row in rows))
 
 
@@ -44,17 +44,17 @@ def add_table(
     space: Annotated[str | None, typer.Option(help="Search space of your own file.")] = None,
     arch_column: ArchColumn = "arch",
     label_column: LabelColumn = "",
-    name: Annotated[str | None, typer.Option(help="Name for your own table; the file's name by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name for your own table; by default the file's.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Check a file of trained results, convert it once, and keep it under a name."""
+    """Check a file of trained results, convert it, and keep it under a name."""
     del seed, device
     if path is None:
         found = _own(table, space, arch_column, label_column, name)
     elif space or label_column or name:
-        raise ValueError("--space, --label-column and --name are for your own files; an official table knows its own")
+        raise ValueError("--space, --label-column and --name are for your own files; official tables have their own")
     else:
         from archflow.benchmarks.tables import add
         from archflow.support.progress import Display
@@ -64,29 +64,29 @@ def add_table(
     others = [column for column in found.left_out if column != arch_column]
     facts = {"table": found.name, "space": found.space.name, "architectures": len(found)}
     facts |= {"columns": list(found.columns), "default": found.default, "left_out": others}
-    columns = ", ".join(found.columns) or "no columns of numbers"
-    left_out = f"; left out, as they are no numbers: {', '.join(others)}" * bool(others)
+    columns = ", ".join(found.columns) or "no numeric columns"
+    left_out = f"; left out, as they are not numeric: {', '.join(others)}" * bool(others)
     say(as_json, facts, f"{found.name}: {len(found):,} architectures of {found.space.name}; {columns}{left_out}")
 
 
 def _own(file: str, space: str | None, arch_column: str, label_column: str, name: str | None) -> Table:
-    """Keep the table in a file of the user's."""
+    """Add the table in a user's own file."""
     from archflow.benchmarks.own_tables import read_table
     from archflow.benchmarks.registry import space as make_space
     from archflow.benchmarks.tables import keep, official_files
 
     if space is None:
         raise ValueError(
-            f"name the official file too (archflow tables add {file} PATH)"
+            f"the path of the official file is missing (archflow tables add {file} PATH)"
             if official_files(file)
-            else f"{file}: name the search space of your own file with --space"
+            else f"{file}: give the search space of your own file with --space"
         )
     own = read_table(file, make_space(space), arch_column)
     if label_column:
-        own[label_column]  # raises if there is no such column of numbers
+        own[label_column]  # raises if there is no such numeric column
     name = name or Path(file).stem
     if official_files(name):
-        raise ValueError(f"{name} is the name of an official table; name your own otherwise with --name")
+        raise ValueError(f"{name} is the name of an official table; choose another name with --name")
     return keep(replace(own, name=name, default=label_column))
 
 
@@ -99,7 +99,7 @@ def write_out(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write a table with its architectures in the space's native notation."""
+    """Write a table, with its architectures in the space's native notation."""
     del seed, device
     from archflow.benchmarks.own_tables import write_table
     from archflow.benchmarks.tables import table
@@ -107,7 +107,7 @@ def write_out(
     require_output(out, table=True)
     found = table(name)
     if arch_column in found.columns:
-        raise ValueError(f"{name} has numbers in its column '{arch_column}'; name another one with --arch-column")
+        raise ValueError(f"{name} already has a column '{arch_column}'; choose another name with --arch-column")
     write_table(out, {arch_column: found.space.format(found.archs), **found.columns})
     facts = {"table": name, "architectures": len(found), "out": str(out)}
     say(as_json, facts, f"{len(found):,} written to {out}")

@@ -10,7 +10,7 @@ const accuracyDigits = isKnown && Math.max(...data.accuracy.map((value) => value
 const formatAccuracy = (value) => (value === null ? "unknown" : value.toFixed(accuracyDigits));
 const formatScore = (value) => (value === null ? "none" : String(Number(value.toPrecision(4))));
 
-/** An element with a class, attributes' text and children; text is never read as markup. */
+/** An element with a class and children; text is never parsed as markup. */
 function element(tag, className = "", ...children) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -78,16 +78,16 @@ function kindOf(name) {
   return /^(none|zero|zeroize)$/.test(name) ? "none" : "";
 }
 
-/** A hue in degrees for an operation: those of the vocabulary that need one share the circle equally. */
+/** A hue in degrees for an operation: the operations that need one divide the circle equally. */
 function hueOf(name) {
   const coloured = data.graphs.vocabulary.filter((other) => kindOf(other) === "");
   return Math.round((255 + (360 * coloured.indexOf(name)) / Math.max(coloured.length, 1)) % 360);
 }
 
 /**
- * Where the nodes of a DAG stand, after Sugiyama, Tagawa and Toda (1981): a layer a generation, an order within each
- * layer that avoids crossings, heights that keep edges short. An edge that skips layers runs on a "track", a vertex
- * without a box in each layer it passes; the edges of one node share its track.
+ * Positions of the nodes of a DAG, after Sugiyama, Tagawa and Toda (1981): one layer per generation, an order within
+ * each layer that avoids crossings, heights that keep edges short. An edge that skips layers runs along a "track": a
+ * vertex without a box in each layer that it passes. The edges of one node share a track.
  */
 function layOut(nodes, edges) {
   const predecessors = Array.from({ length: nodes }, () => []), successors = Array.from({ length: nodes }, () => []);
@@ -114,7 +114,7 @@ function layOut(nodes, edges) {
   const layers = Array.from({ length: Math.max(...column) + 1 }, () => []);
   column.forEach((layer, v) => layers[layer].push(v));
 
-  // Order each layer by the mean place of its neighbours, to and fro; keep the order with the fewest crossings.
+  // Order each layer by the mean place of its neighbours, in both directions; keep the order with the fewest crossings.
   const place = Array(column.length);
   const number = () => layers.forEach((layer) => layer.forEach((v, i) => { place[v] = i - (layer.length - 1) / 2; }));
   number();
@@ -164,7 +164,7 @@ function crossings(links, column, place) {
   return count;
 }
 
-/** The heights nearest to the wished ones (least squares) at which neighbours do not overlap: isotonic regression. */
+/** The heights closest to the desired ones (least squares) without overlap of neighbours: isotonic regression. */
 function spread(layer, y, size) {
   let offset = 0;
   const offsets = layer.map((v, i) => (i ? (offset += (size[layer[i - 1]] + size[v]) / 2 + ROW_GAP) : 0));
@@ -182,7 +182,7 @@ function spread(layer, y, size) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------
-// What is said of an architecture, and the card that says it beside a plot.
+// Facts about an architecture, and the card that shows them beside a plot.
 
 function measures(index, method, withScore) {
   const facts = [["predicted rank", method.rank[index] === null ? "none" : whole(method.rank[index])]];
@@ -195,7 +195,7 @@ function measures(index, method, withScore) {
   return list;
 }
 
-/** The native string, which may break after a separator. */
+/** The native string, with line breaks allowed after separators. */
 function notation(index) {
   const parts = data.strings[index].split(/(?<=[|,;)])/).flatMap((part) => [part, element("wbr")]);
   return element("code", "", ...parts);
@@ -205,7 +205,7 @@ let keptCard = false;
 
 function showCard(plot, point, method) {
   const index = point.customdata, box = plot.getBoundingClientRect(), card = byId("card"), ring = byId("ring");
-  // Plotly counts a point's box from where it counts the plot's own offset.
+  // Plotly's boxes of points are relative to the offset parent, not to the plot.
   const x = box.left - plot.offsetLeft + (point.bbox.x0 + point.bbox.x1) / 2;
   const y = box.top - plot.offsetTop + (point.bbox.y0 + point.bbox.y1) / 2;
   card.replaceChildren(drawCell(index), measures(index, method, true), notation(index));
@@ -215,7 +215,7 @@ function showCard(plot, point, method) {
   const { width, height } = card.getBoundingClientRect(), away = 18, margin = 12;
   const right = x + away + width + margin < innerWidth, besides = right || x - away - width > margin;
   const cardX = right ? x + away : besides ? x - away - width : (innerWidth - width) / 2;
-  // Where there is no room on either side, above or below.
+  // If there is no room on either side, above or below.
   const cardY = besides ? y - height / 2 : y - away - height > margin ? y - away - height : y + away;
   card.style.left = `${Math.max(margin, Math.min(cardX, innerWidth - width - margin))}px`;
   card.style.top = `${Math.max(margin, Math.min(cardY, innerHeight - height - margin))}px`;
@@ -234,7 +234,7 @@ function attachCard(plot, method) {
   plot.on("plotly_click", (event) => {
     showCard(plot, event.points[0], method());
     byId("card").classList.add("kept");
-    // Only when the click is over: it would otherwise close the card that it opens.
+    // Only after the click, which would otherwise close the card again.
     keptCard = false;
     setTimeout(() => { keptCard = true; });
   });
@@ -254,7 +254,7 @@ const settings = {
   modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
   toImageButtonOptions: { format: "svg" },
 };
-// The best stand out against the paper in both schemes.
+// The best values contrast with the background in both schemes.
 const scales = {
   light: ["#ded8cb", "#e2b78f", "#cf6f5c", "#84336f", "#27124d"],
   dark: ["#40405a", "#7a4480", "#c85f68", "#efab72", "#fdf0c4"],
@@ -263,7 +263,7 @@ const lines = {
   light: ["#2f5d8c", "#c2571a", "#3f7d4e", "#8a3f7c", "#8a7320", "#4a4a4a"],
   dark: ["#86b3e0", "#f0965a", "#86c595", "#d795c8", "#d6bd62", "#b5b5b5"],
 };
-// Plotly reads some tags in texts; a name is to be shown as it is.
+// Plotly interprets some tags in texts; names must be shown literally.
 const literal = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function layoutOf(x, y, more = {}) {
@@ -295,7 +295,7 @@ const dotSize = Math.max(4, Math.min(9, 50 / Math.sqrt(Math.sqrt(everyone.length
 
 const drawnNote = data.strings.length === data.archs ? ""
   : ` ${whole(data.strings.length)} of the ${whole(data.archs)} architectures are drawn: the best, those with ` +
-    "labels, and others chosen at random; ranks refer to all.";
+    "labels, and a random sample of the rest; ranks refer to all.";
 const chosen = { method: data.methods[0], scale: "ranks" };
 
 function drawPrediction() {
@@ -388,7 +388,7 @@ function resultTable() {
     const isText = values.some((value) => value !== null && typeof value !== "number");
     const largest = Math.max(...numbers.map(Math.abs));
     const digits = numbers.every(Number.isInteger) ? 0 : largest >= 1000 ? 0 : largest >= 10 ? 1 : 3;
-    // Of the measures of a ranking, and of no others, it is known that higher is better.
+    // Only for ranking measures is higher known to be better.
     const isMeasure = /^(τ|P@|ρ|Kendall|Precision)/.test(name) && numbers.length > 1;
     const top = isMeasure ? Math.max(...numbers).toFixed(digits) : null;
     return { name, isText, digits, top };
@@ -414,7 +414,7 @@ function resultTable() {
   return table;
 }
 
-/** A table for each group of settings; a setting of a group within a group is named by its path. */
+/** A table for each group of settings; settings in nested groups are named by their path. */
 function settingTables() {
   const isGroup = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
   const words = new Map([[null, "–"], [true, "yes"], [false, "no"]]);
@@ -494,7 +494,7 @@ function write() {
   byId("best-note").textContent =
     `The ${data.best.length} architectures that ${first} scores highest, drawn from input to output.`;
   byId("best-cells").append(...bestCells());
-  // Large drawings get the whole width each.
+  // Large drawings get the full width.
   const cells = [...document.querySelectorAll("#best-cells .cell")];
   byId("best-cells").classList.toggle("large", cells.some((svg) => svg.getAttribute("width") > 720));
   const tables = settingTables();
@@ -519,7 +519,7 @@ async function drawPlots() {
 }
 
 write();
-// Plotly's script stands after this one, so that the page shows its tables and cells while Plotly is being read.
+// Plotly's script comes after this one, so that the page shows its tables and cells while Plotly loads.
 addEventListener("DOMContentLoaded", async () => {
   await drawPlots();
   if (isKnown) attachCard(byId("prediction-plot"), () => chosen.method);

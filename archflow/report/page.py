@@ -1,7 +1,7 @@
-"""The report: what a ranking of architectures looks like, as one HTML page that needs nothing else.
+"""The report: a ranking of architectures as one self-contained HTML page.
 
-The page holds Plotly's JavaScript, its own style and script (``page.html``, ``page.css``, ``page.js``) and its data as
-JSON. It opens from a disk, asks no server for anything, and its content security policy forbids it to.
+The page embeds Plotly's JavaScript, its own style and script (``page.html``, ``page.css``, ``page.js``) and its data as
+JSON. It opens from disk and requests nothing from any server; its content security policy forbids it to.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from archflow.archs.batch import ArchBatch
 from archflow.support.files import write_atomically
 
 _DRAWN = 20_000
-"""Architectures that are drawn at most: as many SVG points a browser still moves with ease."""
+"""Maximum number of architectures drawn: browsers still handle that many SVG points smoothly."""
 _BEST = 10
 _QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
-"""Where the map's colour bar, which runs over ranks, names the value itself."""
+"""Positions on the map's colour bar, which runs over ranks, that are labelled with values."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is to be shown; ``n`` is the number of architectures.
+    """The content of a report; ``n`` is the number of architectures.
 
     Attributes:
         title: the page's heading.
         archs: the ``n`` architectures.
         strings: each architecture in its native notation.
         scores: the predicted score (n,) of each method, higher is better; the first method's ten best are drawn.
-        accuracy: the true accuracy (n,), in percent or as a fraction, NaN where unknown; None if nothing is known.
+        accuracy: the true accuracy (n,), in percent or as a fraction, NaN where unknown; None if all are unknown.
         surrogate: the flow surrogate (n, k), finite.
-        curves: plots by title; each has curves by name; a curve is a value an epoch, the first epoch being 1.
-        rows: the result table, a dict a method; the first one's keys and those that others add are the columns.
-        settings: how the result came about; may be nested.
-        held_out: (n,) True where the architecture served neither for training nor for validation; None if unknown.
-        over: what the curves of a plot run over, by its title, where that is not epochs.
+        curves: plots by title; each holds curves by name; a curve has one value per epoch, starting with epoch 1.
+        rows: the result table, a dict for each method; the columns are all keys, in order of first appearance.
+        settings: how the result was obtained; may be nested.
+        held_out: (n,) True where the architecture was used neither for training nor validation; None if unknown.
+        over: by a plot's title, what its curves run over if not epochs.
 
     Raises:
-        ValueError: no method is given, a length differs from ``n``, or the surrogate is not finite.
+        ValueError: there are no methods, a length differs from ``n``, or the surrogate is not finite.
     """
 
     title: str
@@ -73,16 +73,16 @@ class Report:
         columns |= {"held_out": self.held_out} if self.held_out is not None else {}
         for what, column in columns.items():
             if len(column) != len(self.archs):
-                raise ValueError(f"{what} should have an entry an architecture: {len(self.archs)}, not {len(column)}")
+                raise ValueError(f"{what} should have one entry per architecture: {len(self.archs)}, not {len(column)}")
         if self.surrogate.ndim != 2 or not np.isfinite(self.surrogate).all():
-            raise ValueError("the surrogate should be a finite matrix, a row an architecture")
+            raise ValueError("the surrogate should be a finite matrix with one row per architecture")
 
 
 def write_report(path: str | Path, report: Report) -> None:
     """Write the report to ``path`` as one HTML page.
 
     Raises:
-        OSError: the folder cannot be written or is full; a previous file at ``path`` is then untouched.
+        OSError: writing failed; a previous file at ``path`` is then untouched.
     """
     folder = resources.files("archflow.report")
     page = {kind: folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")}
@@ -97,7 +97,7 @@ def write_report(path: str | Path, report: Report) -> None:
 
 
 def _data(report: Report) -> dict[str, Any]:
-    """What ``page.js`` reads. Its columns hold the drawn architectures only; ranks and quantiles refer to all."""
+    """The data for ``page.js``: columns cover the drawn architectures; ranks and quantiles are among all of them."""
     accuracy = report.accuracy if report.accuracy is not None else np.full(len(report.archs), np.nan)
     known = ~np.isnan(accuracy)
     first = np.asarray(next(iter(report.scores.values())), dtype=np.float64)
@@ -116,7 +116,7 @@ def _data(report: Report) -> dict[str, Any]:
                 "name": name,
                 "score": _rounded(scores[drawn], 5),
                 "rank": _integers(_ranks(scores)[drawn]),
-                # The plot of ranks compares like with like: the rank among those whose accuracy is known.
+                # True ranks exist only among known accuracies, so the plot compares predicted ranks among the same.
                 "rankOfKnown": _integers(_ranks(np.where(known, scores, np.nan))[drawn]) if not known.all() else None,
             }
             for name, scores in report.scores.items()
@@ -135,10 +135,10 @@ def _data(report: Report) -> dict[str, Any]:
 
 
 def _choose(best: Int[ndarray, " b"], held_out: Bool[ndarray, " n"] | None, n: int) -> Int[ndarray, " drawn"]:
-    """The architectures to draw: the best, those with labels, then others at random.
+    """The architectures to draw: the best, labelled ones, then others at random.
 
-    The random order matters even where all are drawn: a space is enumerated in a regular order, and whatever comes
-    last would lie over the rest in every plot.
+    The order is random even if all are drawn: spaces are enumerated in a regular order, and the last architectures
+    would cover the others in every plot.
     """
     labelled = np.flatnonzero(~held_out) if held_out is not None else np.zeros(0, np.int64)
     rng = np.random.default_rng(0)
@@ -148,7 +148,7 @@ def _choose(best: Int[ndarray, " b"], held_out: Bool[ndarray, " n"] | None, n: i
 
 
 def _graphs(archs: ArchBatch) -> dict[str, Any]:
-    """The architectures' operations end to end, and their edges: each distinct set of edges once, as a "shape"."""
+    """The concatenated operations of the architectures, and each distinct set of edges once, as a "shape"."""
     shapes: dict[tuple[int, bytes], int] = {}
     described: list[dict[str, Any]] = []
     which = []
@@ -171,7 +171,7 @@ def _principal_components(surrogate: Float[ndarray, "n k"]) -> tuple[Float[ndarr
     spread = surrogate.std(axis=0, dtype=np.float64)
     standard = (surrogate - surrogate.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1)
     left, singular, right = np.linalg.svd(standard, full_matrices=False)
-    # A component's sign is arbitrary: fix it, so that the same surrogate always gives the same map.
+    # The sign of a component is arbitrary; fix it so that a surrogate always gives the same map.
     sign = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
     components = left * singular * np.where(sign == 0, 1, sign)
     total = float((singular**2).sum())
@@ -187,16 +187,16 @@ def _ranks(values: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
 
 
 def _colour_bar(values: Float[ndarray, " n"]) -> dict[str, Any]:
-    """What values stand where on the map's colour bar, which runs over ranks from 0 (worst) to 1 (best).
+    """Values and their positions on the map's colour bar, which runs over ranks from 0 (worst) to 1 (best).
 
-    Accuracies have a long tail (NAS-Bench-201: down to 10 %) that would leave a linear scale one colour for the rest.
+    Accuracies have a long tail (NAS-Bench-201: down to 10 %), so on a linear scale the others would share one colour.
     """
     ticks = np.nanquantile(values, _QUANTILES, method="nearest")
     return {"at": _QUANTILES, "label": _rounded(ticks, 6)}
 
 
 def _rounded(values: Float[ndarray, " n"], digits: int) -> list[float | None]:
-    """Rounded to so many significant digits, to keep the page small."""
+    """Values rounded to ``digits`` significant digits, to keep the page small."""
     return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values.tolist()]
 
 
@@ -205,7 +205,7 @@ def _integers(values: Float[ndarray, " n"]) -> list[int | None]:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's own types: NumPy's turned into Python's, NaN and infinity into null, others into text."""
+    """The value in JSON types: NaN and infinity become null, unknown types become text."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -218,6 +218,6 @@ def _plain(value: Any) -> Any:
 
 
 def _json_in_html(value: Any) -> str:
-    """JSON that may stand in a script element: nothing in it can end the element or begin a comment."""
+    """JSON that is safe inside a script element: it can neither end the element nor start a comment."""
     text = json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,4 +1,4 @@
-"""What is left to do of a study, and about how long it takes."""
+"""The remaining work of a study, and a rough estimate of its time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from archflow.studies.protocol import AXES, VALIDATION, Run
 from archflow.studies.runner import ENCODERS, Job, RunGroup, done_keys, labelled_table
 
 RATES = {"resgatedgcn": 9000, "gin": 9000, "digcn": 9000, "mlp": 9000, "transformer": 3000, "flowerformer": 900}
-"""About how many architectures a second each encoder learns from on one thread of a CPU, at its usual size."""
+"""Rough training speed of each encoder in architectures per second, at its default size on one CPU thread."""
 
 
 def cost(jobs: Sequence[Job], folder: Path) -> list[dict[str, Any]]:
-    """What is left to do: a dict for each space, encoder and pretext.
+    """The remaining work: a dict for each space, encoder and pretext.
 
     Returns:
-        "runs", "done" and "pretrainings" (those still to be made) are numbers; "hours" is a guess for one thread of a
-        CPU, None where a speed is not known.
+        "runs", "done" and "pretrainings" (those still to do) are counts; "hours" is an estimate for one CPU thread,
+        None where the speed is unknown.
     """
     done = done_keys(folder)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -42,7 +42,7 @@ def cost(jobs: Sequence[Job], folder: Path) -> list[dict[str, Any]]:
 
 
 def _seconds(runs: Sequence[Run], pretraining: bool) -> float | None:
-    """About how many seconds runs from one encoder take on one thread; None if the encoder's speed is not known."""
+    """Estimated seconds on one thread for runs that share an encoder; None if its speed is unknown."""
     first = runs[0]
     if first.encoder == "none":
         return 1.0 * len(runs)

@@ -1,4 +1,4 @@
-"""Compare methods on one table: a study of one grid, on any table of a user's own."""
+"""Compare methods on one table, published or your own: a study with a single grid."""
 
 from __future__ import annotations
 
@@ -47,54 +47,55 @@ def evaluate(
     out: str | Path = "evaluate",
     progress: Progress = silent,
 ) -> Outcome:
-    """Compare methods on a table; every run is one line in the folder of the results.
+    """Compare methods on a table; every run is one line in the results folder.
 
-    For each seed the encoder is made and, as the method says, pre-trained on all architectures of the table; for each
-    split a head is then fitted and tested. Architectures without a number in a column are pre-trained on like all
-    others, but are in no split of it. The folder is that of a study, see :mod:`archflow.studies.reproduce`: the same
-    call goes on where an earlier one was stopped, and runs with other settings are further lines.
+    For each seed an encoder is created and, if the method asks for it, pre-trained on all architectures of the table;
+    for each split a head is then fitted and tested. Architectures without a value in a column are pre-trained on like
+    all others, but belong to no split of that column. The folder is laid out as for any study, see
+    :mod:`archflow.studies.reproduce`: the same call resumes an interrupted one, and runs with other settings are added
+    as further lines.
 
     Args:
         table: architectures with accuracies.
-        columns: columns of accuracies, each evaluated by itself, from the same pre-trained encoders; the table's
+        columns: columns of accuracies, each evaluated separately with the same pre-trained encoders; the table's
             default if empty.
-        labels: how many of the pool are labelled, each a share if at most 1, else a number.
+        labels: how much of the pool is labelled: values up to 1 are shares, larger ones are counts.
         methods: see :func:`archflow.studies.methods.method`.
-        seeds: how many; a seed fixes the first weights, the flow draw and all orders.
-        splits: how many splits for each seed.
-        first_seed: seeds are counted from here.
-        pool: size of the training pool; the published one of the space if None.
-        encoder: the encoder's name.
-        encoder_settings: its keyword arguments.
-        proxies: names of proxies, see :func:`archflow.zero_cost.columns.proxy_values`.
-        task_settings: for a pretext task's name its keyword arguments; for FGP "k", "std", "draws" and "draw_seed" of
-            the flow draw, too.
-        pretraining: settings of the pre-training, the published ones if None; its seed is not used.
-        finetuning: settings of the fine-tuning, the published ones of NAS-Bench-201 if None.
+        seeds: number of seeds; a seed fixes the initial weights, the flow draw and every shuffle.
+        splits: number of splits for each seed.
+        first_seed: the first seed; the others follow it.
+        pool: size of the training pool; the space's published size if None.
+        encoder: name of the encoder.
+        encoder_settings: keyword arguments of the encoder.
+        proxies: proxy names, see :func:`archflow.zero_cost.columns.proxy_values`.
+        task_settings: keyword arguments by name of the pretext task; for FGP also "k", "std", "draws" and "draw_seed"
+            of the flow draw.
+        pretraining: settings of pre-training, the published ones if None; its seed is ignored.
+        finetuning: settings of fine-tuning, those published for NAS-Bench-201 if None.
         device: "cpu", "cuda", …, or "auto".
-        out: the folder.
-        progress: told how much is done of each phase, and of the runs.
+        out: the results folder.
+        progress: called as each phase advances and as runs finish.
 
     Returns:
-        The lines of all runs, with their table.
+        The lines of all runs, and the table made from them.
 
     Raises:
-        ValueError: an unknown method, encoder, setting, proxy or column, accuracies that cannot be ranked, or a table
-            that is too small.
+        ValueError: a method, encoder, setting, proxy or column is unknown, the accuracies cannot be ranked, or the
+            table is too small.
         OSError: the folder cannot be written.
     """
     if seeds < 1 or splits < 1:
         raise ValueError("seeds and splits must be at least 1")
     require_size(seeds, splits, len(methods), len(labels), len(columns or [""]))
     if not methods or not labels:
-        raise ValueError("no method is named" if not methods else "it is not said how many are labelled")
+        raise ValueError("no methods are given" if not methods else "no numbers of labels are given")
     device = str(resolve_device(device))
     task_settings = task_settings or {}
     compared = list(dict.fromkeys(method(name) for name in methods))
     tasks = [pretext(each.pretext).task for each in compared]
     if not task_settings.keys() <= set(tasks):
         others = ", ".join(sorted(task_settings.keys() - set(tasks)))
-        raise ValueError(f"there are settings for {others}, which is not compared")
+        raise ValueError(f"settings are given for {others}, but no method uses it")
     data = [LabelledTable(table, column, pool) for column in dict.fromkeys(columns or [table.default])]
     for each in data:
         for share in labels:

@@ -1,7 +1,7 @@
-"""The studies of the FGP paper: which runs each is made of, and what was published.
+"""The studies of the FGP paper: the runs of each, and the published scores.
 
-A study is a grid: every value of each of its axes with every value of the others. What a pretext is, stands in
-:mod:`archflow.studies.methods`; the settings of a benchmark in its own record; sizes and epochs in a budget.
+A study is a grid: every value of each axis is combined with every value of the others. Pretexts are defined in
+:mod:`archflow.studies.methods`, the settings of a benchmark in its record, sizes and epochs in a budget.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def require_size(*counts: int) -> None:
 
 
 class Proxies(NamedTuple):
-    """Names of the proxies that a run is pre-trained on, and that its head reads; "none" for none."""
+    """Names of the proxies that a run is pre-trained on, and of those that its head reads; "none" for none."""
 
     proxies: str
     head_proxies: str
@@ -42,13 +42,13 @@ class Proxies(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """How large encoders are and how long they learn; the same for all methods.
+    """Sizes of the encoders and lengths of training, the same for all methods.
 
     Attributes:
         pretrain_epochs: epochs of pre-training.
         finetune_epochs: epochs of fine-tuning; as published for the benchmark if None.
         hidden: width of ResGatedGCN and GIN; as published for the benchmark if None.
-        sizes: keyword arguments of other encoders by name; those that are not named keep their defaults.
+        sizes: keyword arguments of other encoders by name; encoders that are not listed keep their defaults.
         proxies: names of the proxies; as published for the benchmark if None.
     """
 
@@ -59,11 +59,11 @@ class Budget:
     proxies: str | None = None
 
     def proxies_at(self, point: GridPoint) -> Proxies:
-        """The proxies that the run at a point reads."""
+        """The proxy names of the run at a grid point."""
         return proxies_at(point, make_space(point.space), self.proxies or published(point.space).proxies)
 
     def with_epochs(self, pretrain: int | None, finetune: int | None) -> Budget:
-        """The budget with other epochs, where they are given."""
+        """The budget with these numbers of epochs; None keeps the current one."""
         return replace(
             self,
             pretrain_epochs=self.pretrain_epochs if pretrain is None else pretrain,
@@ -75,7 +75,7 @@ BUDGETS = {
     "published": Budget(200),
     "two-cores": Budget(20, hidden=128, sizes={"flowerformer": {"hidden": 32, "layers": 3, "heads": 4}}),
 }
-"""The published settings, and some that two cores can afford."""
+"""The published settings, and smaller ones that two cores can afford."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Study:
     """A grid of runs.
 
     Attributes:
-        about: what it asks, in a line.
-        spaces: their names, and so on for each axis.
-        x: the axis that a plot is drawn over; None for one row a method.
+        about: the question that it answers, in one line.
+        spaces: names of the spaces; the other axes likewise.
+        x: the axis along which results are plotted; None for a plot with one row for each method.
     """
 
     about: str
@@ -111,7 +111,7 @@ STUDIES = {
         x="labels",
     ),
     "pretrain-ratio": Study(
-        "how much of the space must be pre-trained on",
+        "how much of the space pre-training needs",
         pretexts=("fgp",),
         shares=(0.2, 0.4, 0.6, 0.8, 1.0),
         x="share",
@@ -135,23 +135,23 @@ STUDIES = {
         ),
     ),
     "encoders": Study(
-        "encoders that know nothing of flow",
+        "encoders that do not model information flow",
         encoders=("digcn", "mlp", "transformer"),
         pretexts=("none", "zero-cost", "fgp"),
     ),
     "domains": Study("graph networks and language models", spaces=("nasbench-graph", "nasbench-nlp")),
     "draws": Study(
-        "whether it matters which random vectors flow",
+        "whether the choice of random vectors matters",
         spaces=("nasbench101", "nasbench201"),
         pretexts=tuple(f"fgp-draw-{number}" for number in range(5)),
     ),
 }
-"""The studies that rank; ``operation-probe`` and ``speed`` have files of their own."""
+"""The ranking studies; ``operation-probe`` and ``speed`` have their own files."""
 
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """What the paper gives for one row: τ and Precision@1%, ×100; None where it is not known here."""
+    """The paper's τ and Precision@1% for one row, ×100; None where we do not know the value."""
 
     tau: float
     p_at_1: float | None = None
@@ -181,20 +181,20 @@ PUBLISHED = {
     ("nasbench101", "resgatedgcn", "fgp-without-backward"): PublishedScores(72.4, 31.0),
     ("nasbench201", "resgatedgcn", "fgp-without-backward"): PublishedScores(81.4),
 }
-"""With 1 % labels and the whole space pre-trained on (NeurIPS 2025, arXiv:2510.18360)."""
+"""With 1 % labels and pre-training on the whole space (NeurIPS 2025, arXiv:2510.18360)."""
 
 
 def grid(study: Study, added: Mapping[str, Sequence[str]], seeds: Sequence[int], splits: int) -> Iterator[GridPoint]:
-    """All points of a study's grid, those of one pre-trained encoder side by side.
+    """All points of a study's grid; points that share a pre-trained encoder are adjacent.
 
-    Without pre-training there is nothing to take a share of, so such a point comes once, with the study's last share. A
-    head that can rank without an encoder comes without one, too.
+    Without pre-training the share has no meaning, so such points appear once, with the study's last share. A head that
+    can rank without an encoder also appears without one.
 
     Args:
         study: one of ``STUDIES``.
-        added: further values of the axes "space", "encoder", "pretext" and "head".
+        added: extra values for the axes "space", "encoder", "pretext" and "head".
         seeds: values of the axis "seed".
-        splits: how many splits there are.
+        splits: number of splits.
 
     Raises:
         ValueError: an encoder, pretext or head is unknown.
@@ -224,7 +224,7 @@ def grid(study: Study, added: Mapping[str, Sequence[str]], seeds: Sequence[int],
 
 
 def run_at(point: GridPoint, source: Source, budget: Budget) -> Run:
-    """The run at a point of a grid, on the data of a source and with the settings of a budget."""
+    """The run at a grid point, on the data of a source and with the settings of a budget."""
     its, known = pretext(point.pretext), published(point.space)
     size = budget.sizes.get(point.encoder, {})
     if point.encoder in ("resgatedgcn", "gin") and not size:
@@ -243,7 +243,7 @@ def run_at(point: GridPoint, source: Source, budget: Budget) -> Run:
 
 
 def proxies_at(point: GridPoint, space: Space, names: str) -> Proxies:
-    """The proxies that the run at a point reads, of those that are named for pre-training and those of the space."""
+    """The proxy names of the run at a grid point, given the names for pre-training."""
     return Proxies("none" if point.pretext == "none" else names, head_proxies(point.head, space, names))
 
 
@@ -258,10 +258,10 @@ def configured(
     pretraining: PretrainSettings,
     finetuning: FinetuneSettings,
 ) -> Run:
-    """The run at a point of a grid with the settings that concern it.
+    """The run at a grid point, with those of the settings that apply to it.
 
     Raises:
-        ValueError: a setting of the encoder is unknown or refused.
+        ValueError: a setting of the encoder is unknown or invalid.
     """
     size: dict[str, Any] = {}
     kinds: list[type[Any]] = [type(space)]

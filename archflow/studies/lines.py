@@ -1,7 +1,7 @@
-"""The results of all studies in a folder: a file of JSON lines, one a run.
+"""The results of all studies in a folder: a JSON Lines file with one line for each run.
 
-Lines are added whole and under a lock, so several commands may write at once. A last line that was cut off, by a full
-disk or a machine that went down, is skipped, and is ended before the next line is added.
+Lines are appended whole and under a lock, so several commands may write at once. A last line that was cut off, by a
+full disk or a crash, is skipped when reading, and terminated before the next line is appended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OF_A_RUN = {*_TEXTS, *_NUMBERS}
 
 
 def append(folder: Path, line: dict[str, Any]) -> None:
-    """Add a line, and flush it to the disk."""
+    """Append a line, and flush it to disk."""
     with FileLock(folder / f"{FILE}.lock"), (folder / FILE).open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
         if size:
@@ -41,7 +41,7 @@ def append(folder: Path, line: dict[str, Any]) -> None:
 
 
 def by_space(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The lines of each space, in the order in which they come."""
+    """The lines grouped by space, in order of first appearance."""
     found: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         found.setdefault(line["space"], []).append(line)
@@ -49,10 +49,10 @@ def by_space(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All whole lines, the first of those with one key; none if there is no file.
+    """All complete lines, the first one for each key; an empty list if there is no file.
 
     Raises:
-        ValueError: a line that was not cut off is no result; the message says which.
+        ValueError: a complete line is not a result; the message gives its number.
     """
     path = folder / FILE
     if not path.exists():
@@ -63,9 +63,9 @@ def read(folder: Path) -> list[dict[str, Any]]:
             continue
         try:
             line = read_json(text)
-        except ValueError:  # cut off, here or by a run that was killed before the lines behind were added
+        except ValueError:  # cut off by a crash, perhaps with later lines after it
             continue
-        with expecting(f"line {number} of {path} is no result of a study; move the file away"):
+        with expecting(f"line {number} of {path} is not a study result; move the file away"):
             _check(line)
         found.setdefault(line["key"], line)
     return list(found.values())

@@ -1,7 +1,7 @@
-"""What is compared: a method is a pretext task, or none, and a head, or a rival that needs no encoder.
+"""The methods that studies compare: a pretext task (or none) with a head, or a rival that needs no encoder.
 
-All of them have the same labels. Fine-tuning uses those of the validation architectures to choose an epoch; every other
-method learns from them as well.
+All methods get the same labels. Fine-tuning uses the validation labels to choose an epoch; every other method trains on
+them too.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from archflow.support.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Pretext:
-    """A pre-training as a study names it.
+    """A way of pre-training that studies refer to by name.
 
     Attributes:
         task: name of the pretext task, or "none".
-        settings: its keyword arguments.
+        settings: keyword arguments of the task.
     """
 
     task: str
@@ -55,11 +55,11 @@ PRETEXTS = {
     "fgp-5-draws": Pretext("fgp", {"draws": 5}),
     **{f"fgp-draw-{number}": Pretext("fgp", {"draw_seed": 1000 + number}) for number in range(5)},
 }
-"""The named pre-trainings; every other pretext task goes by its own name."""
+"""The pretexts by name; any other pretext task goes by its own name."""
 
 
 def pretext(name: str) -> Pretext:
-    """The pre-training of that name.
+    """The pretext of that name.
 
     Raises:
         ValueError: it is unknown; the message lists the known ones.
@@ -72,7 +72,7 @@ def pretext(name: str) -> Pretext:
 
 
 class Method(NamedTuple):
-    """What is compared: the name of a pretext, that of a head, and whether there is an encoder."""
+    """The names of a pretext and a head, and whether the head is given an encoder."""
 
     pretext: str
     head: str
@@ -84,13 +84,13 @@ METHODS: dict[str, Method] = {
     **{name: Method("none", name, has_encoder=False) for name, kind in HEADS.items() if not kind.needs_encoder},
     **{name: Method("none", name, has_encoder=False) for name in RIVALS},
 }
-"""The methods that have a name of their own."""
+"""The methods with a name of their own."""
 
 
 def method(name: str) -> Method:
     """The method of that name: one of ``METHODS``, a pretext task, "proxy:NAME", or PRETEXT+HEAD.
 
-    "gp" has no encoder, "none+gp" one that is not pre-trained.
+    "gp" has no encoder; "none+gp" has one without pre-training.
 
     Raises:
         ValueError: it is unknown; the message lists the known ones.
@@ -109,7 +109,7 @@ def method(name: str) -> Method:
 
 
 def takes_encoder(head: str) -> bool:
-    """Whether a head can stand on an encoder.
+    """Whether a head can use an encoder.
 
     Raises:
         ValueError: there is no such head; the message lists the known ones.
@@ -130,17 +130,17 @@ def head_settings(head: str) -> Any:
 
 
 def head_code(head: str) -> str:
-    """A digest of the file with a head that is a user's own, else ""."""
+    """A digest of the source file of a user-defined head; "" for the others."""
     return digest_sources(HEADS[head]) if head in HEADS else ""
 
 
 def head_proxies(head: str, space: Space, names: str) -> str:
-    """The proxies that a head reads: all that are known of the space, and of those named the user's own columns.
+    """The proxies that a head reads: all known proxies of the space, and those of ``names`` that are user columns.
 
     Args:
         head: name of the head.
-        space: of the architectures.
-        names: the proxies that pre-training learns from.
+        space: the search space.
+        names: the proxy names for pre-training.
     """
     if head.startswith("proxy:"):
         return head.removeprefix("proxy:")
@@ -153,10 +153,10 @@ def head_proxies(head: str, space: Space, names: str) -> str:
 
 
 def perform(run: Run, data: LabelledTable, encoder: Encoder | None, device: str) -> RunScores:
-    """Fit the head of a run on the labels of its split, and rank the test architectures.
+    """Fit the head of a run on the labels of its split, then score its ranking of the test architectures.
 
     Raises:
-        ValueError: the split leaves too few labels, or the head cannot learn from them.
+        ValueError: the split has too few labels, or the head cannot learn from them.
     """
     part = data.split(run.labels, run.split)
     began = time.monotonic()
@@ -188,12 +188,12 @@ def fitted(
     device: str,
     progress: Progress = silent,
 ) -> Ranker:
-    """A ranker with the head of a run, fitted on the labels of a split; the encoder stays as it is."""
+    """A ranker with the head of a run, fitted on the labels of a split; ``encoder`` is left unchanged."""
     archs, accuracy = data.table.archs, data.accuracy
     head = HEADS[run.head](run.head_settings)
-    # The columns are named by the run, so the ranker need not look for those of the space.
+    # The run names its columns, so the ranker must not look up the space's own.
     ranker = Ranker(encoder, head, space=None, seed=run.seed, device=device)
-    with warnings.catch_warnings():  # a study has few labels on purpose, and its table says how many
+    with warnings.catch_warnings():  # studies use few labels on purpose
         warnings.filterwarnings("ignore", message=".* labels say little")
         return ranker.fit(
             archs[part.labelled],
@@ -208,7 +208,7 @@ def fitted(
 
 
 def best_epoch(taus: list[float]) -> tuple[float, int]:
-    """The highest validation τ and its epoch, counted from 1; the last epoch if τ is NaN in all of them."""
+    """The highest validation τ and its epoch, counted from 1; the last epoch if τ is always NaN."""
     found = np.array(taus)
     best = len(found) - 1 if np.isnan(found).all() else int(np.nanargmax(found))
     return float(found[best]), best + 1

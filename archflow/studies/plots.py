@@ -1,4 +1,4 @@
-"""The studies as figures: PNG and SVG files, and one HTML page with the table."""
+"""Plots of the studies: PNG and SVG files, and an HTML page with the table."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from archflow.studies.tables import Row, rows
 from archflow.support.files import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which colour-blind people can tell apart."""
-
+"""The palette of Okabe and Ito, safe for colour-blind readers."""
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem }
@@ -33,10 +32,10 @@ td, th { padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left
 
 
 def draw(name: str, lines: Sequence[dict[str, Any]]) -> Figure:
-    """The figure of the study of that name, a row of panels for each space.
+    """The figure of a study, with a row of panels for each space.
 
-    A study that ranks has a panel for τ and one for P@1%: over its axis x if it has one, else one point a row.
-    Whiskers are sample standard deviations; a ring is what was published.
+    A ranking study has one panel for τ and one for P@1%: curves along its axis x if it has one, else one point per row.
+    Error bars are sample standard deviations; rings mark published values.
     """
     if name in STUDIES:
         return _ranking(STUDIES[name], lines)
@@ -52,7 +51,7 @@ def draw(name: str, lines: Sequence[dict[str, Any]]) -> Figure:
 
 
 def save(name: str, lines: Sequence[dict[str, Any]], stem: Path) -> list[Path]:
-    """Write the figure of a study to ``stem`` with the endings .png and .svg; returns the files."""
+    """Write the figure of a study to ``stem`` with the suffixes .png and .svg; returns the files."""
     figure = draw(name, lines)
     FigureCanvasAgg(figure)
     files = []
@@ -66,7 +65,7 @@ def save(name: str, lines: Sequence[dict[str, Any]], stem: Path) -> list[Path]:
 
 
 def write_page(path: Path, title: str, table: str, drawing: str) -> None:
-    """One HTML page that needs nothing else: the table (Markdown), and the figure (SVG)."""
+    """Write a self-contained HTML page with the table (Markdown) and the figure (SVG)."""
     body = [f"<h1>{html.escape(title)}</h1>"]
     for block in table.strip().split("\n\n"):
         lines = [[text.strip() for text in line.strip().strip("|").split("|")] for line in block.splitlines()]

@@ -1,4 +1,4 @@
-"""Which operations an architecture is made of, predicted from its flow surrogate: the study ``operation-probe``."""
+"""The study ``operation-probe``: predict from the flow surrogate which operations an architecture contains."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MOST, HIDDEN, STEPS, BATCH = 20_000, 128, 3000, 256
 
 
 def all_or_sample(space: Space, most: int, seed: int) -> ArchBatch:
-    """All architectures of a space, or a random sample of ``most`` where there are more, or nobody has counted them."""
+    """All architectures of a space, or a random sample of ``most`` if there are more or their number is unknown."""
     return space.enumerate() if (space.size or most + 1) <= most else space.sample(most, seed)
 
 
 @dataclass(frozen=True)
 class ProbeRun(Measurement):
-    """One flow draw over a space.
+    """One probe of a flow draw on a space.
 
     Attributes:
-        seed: of the draw, of which architectures are learned from, and of the probe's weights.
+        seed: fixes the draw, the training half and the probe's weights.
         device: "cpu", "cuda", …
     """
 
@@ -44,15 +44,15 @@ class ProbeRun(Measurement):
     study = "operation-probe"
 
     def settings(self) -> dict[str, Any]:
-        """All settings but the device."""
+        """Everything that the result depends on, except the device."""
         sizes = {"hidden": HIDDEN, "steps": STEPS, "batch": BATCH, "most": MOST}
         return {"space": self.space, "seed": self.seed, **sizes}
 
     def measure(self) -> dict[str, Any]:
-        """How often a probe is right on architectures that it did not learn from, for each operation.
+        """Accuracy of the probe on held-out architectures, for each operation.
 
-        The probe is an MLP with one hidden layer on the standardised surrogate, which learns from half of the
-        architectures, all operations at once. Operations that all architectures or none have are left out.
+        The probe is an MLP with one hidden layer on the standardised surrogate. It is trained on half of the
+        architectures, for all operations at once; those that every architecture has, or none, are left out.
         """
         space, device = make_space(self.space), resolve_device(self.device)
         archs = all_or_sample(space, MOST, self.seed)
@@ -89,7 +89,7 @@ class ProbeRun(Measurement):
 
 
 def probe_table(lines: Iterable[dict[str, Any]]) -> str:
-    """A Markdown table: for each space and operation the mean over draws, beside always saying what is more common."""
+    """A Markdown table of mean accuracies over draws, beside always giving the more common answer."""
     rows = ["| space | operation | right, % | more common answer, % |", "| --- | --- | ---: | ---: |"]
     for space, its in by_space(lines).items():
         for name in its[0]["operations"]:

@@ -2,8 +2,8 @@
 
 A run takes an encoder, pre-trained on a pretext task or not, fits a head on the labelled architectures of a split, and
 measures how well the head ranks the test architectures. A split is a permutation of the table: its first architectures
-are the training pool, of which 1, 5 or 10 % are labelled; the next 40 are for validation; the rest is for testing, and
-decides nothing. All methods have the same splits and the same labels.
+are the training pool, of which 1, 5 or 10 % are labelled; the next 40 are for validation; the rest are for testing and
+influence no choice. All methods get the same splits and the same labels.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from archflow.zero_cost.columns import proxy_values
 
 VALIDATION = 40
 _EXTREME = 1e300
-"""Stands for an infinite proxy, such as the logarithm of a synflow of 0."""
+"""Replaces an infinite proxy value, such as the logarithm of a synflow of 0."""
 
 
 class Split(NamedTuple):
-    """Row numbers of the architectures of a table by what they are for."""
+    """Row numbers of a table for each purpose."""
 
     labelled: Int[ndarray, " labelled"]
     validation: Int[ndarray, " 40"]
@@ -38,16 +38,16 @@ class Split(NamedTuple):
 
 
 def split(count: int, pool: int, labels: float, number: int) -> Split:
-    """The split of ``count`` architectures of that number.
+    """Split ``count`` architectures at random.
 
     Args:
-        count: architectures in the table.
-        pool: how many of them are the training pool.
-        labels: how many of the pool are labelled: a share if at most 1 (rounded down), else a number.
-        number: 0, 1, 2, …; splits of one number differ only in how many of the pool are labelled.
+        count: number of architectures in the table.
+        pool: size of the training pool.
+        labels: how much of the pool is labelled: a share if at most 1 (rounded down), else a count.
+        number: 0, 1, 2, …; splits with the same number differ only in how much of the pool is labelled.
 
     Raises:
-        ValueError: fewer than two would be labelled, or fewer than two left for testing.
+        ValueError: fewer than two would be labelled, or fewer than two would be left for testing.
     """
     order = permutation(count, number)
     share = 0 < labels <= 1
@@ -61,7 +61,7 @@ def split(count: int, pool: int, labels: float, number: int) -> Split:
 
 
 def permutation(count: int, number: int) -> Int[ndarray, " count"]:
-    """The permutation of ``count`` architectures that the splits of that number are cut from."""
+    """The permutation of ``count`` architectures behind the splits with that number."""
     return np.random.default_rng(number).permutation(count)
 
 
@@ -80,11 +80,10 @@ class Source:
         pool: size of the training pool.
         archs: digest of the architectures.
         accuracy: digest of the accuracies.
-        proxies: names of the proxies that pre-training learns from, see
-            :func:`archflow.zero_cost.columns.proxy_values`; "none" if it learns from none.
-        proxy_values: digest of those proxies that were read from a file; "" if archflow computes them all.
-        head_proxies: names of the proxies that the head reads; "none" if it reads none.
-        head_proxy_values: likewise.
+        proxies: names of the proxies for pre-training, see :func:`archflow.zero_cost.columns.proxy_values`, or "none".
+        proxy_values: digest of those proxies that are read from a file; "" if archflow computes all of them.
+        head_proxies: names of the proxies that the head reads, or "none".
+        head_proxy_values: as ``proxy_values``, for the head.
     """
 
     table: str
@@ -98,14 +97,14 @@ class Source:
     head_proxy_values: str = ""
 
     def without_proxies(self) -> Source:
-        """What runs with all proxies have in common."""
+        """The source with its proxies blanked, to compare sources regardless of proxies."""
         return replace(self, proxies="", proxy_values="", head_proxies="", head_proxy_values="")
 
 
 class LabelledTable:
     """A table with one column of accuracies, from which splits are drawn.
 
-    Architectures without an accuracy (NaN) are in no split, but may be pre-trained on.
+    Architectures without an accuracy (NaN) belong to no split, but may be used for pre-training.
 
     Args:
         table: architectures with accuracies.
@@ -126,7 +125,7 @@ class LabelledTable:
         self.accuracy: Float[ndarray, " archs"] = table[self.column]
         self.rows: Int[ndarray, " labelled"] = np.flatnonzero(~np.isnan(self.accuracy))
         if not len(self.rows):
-            raise ValueError(f"the column '{self.column}' of {table.name} holds no number")
+            raise ValueError(f"the column '{self.column}' of {table.name} has no values")
         check_labels(table.archs[self.rows], self.accuracy[self.rows], f"labels in '{self.column}'")
         self.pool = default_pool(table.space.name, len(self.rows)) if pool is None else pool
         self._proxies: dict[str, Float[ndarray, "archs proxies"] | None] = {}
@@ -134,33 +133,33 @@ class LabelledTable:
         self._archs, self._accuracy = table.archs.digest(), digest_arrays([self.accuracy])
 
     def split(self, labels: float, number: int) -> Split:
-        """The split of that number, see :func:`split`, as rows of the table."""
+        """The split with that number as rows of the table, see :func:`split`."""
         return Split(*(self.rows[part] for part in split(len(self.rows), self.pool, labels, number)))
 
     def pretraining_rows(self, share: float | Literal["pool"], seed: int, number: int) -> Int[ndarray, " rows"]:
-        """What is pre-trained on, in rising order: a random share of the table, or the training pool of a split."""
+        """Sorted rows for pre-training: a random share of the table, or the training pool of a split."""
         if share == "pool":
             return np.sort(self.rows[permutation(len(self.rows), number)[: self.pool]])
-        # Not the permutation of a split, which would pre-train on all that is labelled and on nothing for testing.
+        # Not a split's permutation: its first share holds all labelled architectures and no test architectures.
         order = np.random.default_rng([seed, 1]).permutation(len(self.table))
         return np.sort(order[: round(share * len(self.table))])
 
     def proxies(self, names: str) -> Float[ndarray, "archs proxies"] | None:
-        """The values of proxies by their names, computed once."""
+        """Proxy values by their names, computed once."""
         if names not in self._proxies:
             self._proxies[names] = proxy_values(self.table, names)
         return self._proxies[names]
 
     def head_columns(self, names: str, rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows proxies"] | None:
-        """The values of proxies as a head reads them, finite or NaN; None where there are none."""
+        """Proxy values for a head, each finite or NaN; None if there are no proxies."""
         values = self.proxies(names)
         return None if values is None else np.nan_to_num(values[rows], nan=np.nan, posinf=_EXTREME, neginf=-_EXTREME)
 
     def source(self, proxies: str, head_proxies: str = "none") -> Source:
-        """What identifies the data of runs that use these proxies.
+        """The identity of the data for runs with these proxies.
 
         Raises:
-            ValueError: a proxy that is read from a file is unknown.
+            ValueError: a proxy that should be read from a file is unknown.
         """
         return Source(
             table=self.table.name,
@@ -175,7 +174,7 @@ class LabelledTable:
         )
 
     def _stored(self, proxies: str) -> str:
-        """A digest of those of the proxies that are read from a file."""
+        """A digest of those proxies that are read from a file."""
         if proxies not in self._digests:
             names = proxies.split(",")
             stored = [n for n in names if n in self.table.columns or n.partition("/")[0] == "measured"]
@@ -186,16 +185,16 @@ class LabelledTable:
 
 @dataclass(frozen=True)
 class GridPoint:
-    """What the runs of a study differ in.
+    """The values in which the runs of a study differ.
 
     Attributes:
         space: name of the space.
         encoder: name of the encoder, or "none" for a head that ranks without one.
-        pretext: how the study calls the pre-training, "none" without.
+        pretext: name of the pretext, "none" without pre-training.
         head: name of the head, see :mod:`archflow.studies.methods`.
-        labels: how many of the pool are labelled, see :func:`split`.
-        share: share of the table that is pre-trained on, or "pool" for the training pool of the split.
-        seed: fixes the first weights, the flow draw and all orders.
+        labels: how much of the pool is labelled, see :func:`split`.
+        share: share of the table used for pre-training, or "pool" for the training pool of the split.
+        seed: fixes the initial weights, the flow draw and every shuffle.
         split: number of the split.
     """
 
@@ -210,25 +209,25 @@ class GridPoint:
 
 
 AXES = tuple(axis.name for axis in fields(GridPoint))
-"""Names of the axes of a grid; a line of results has each of them."""
+"""Names of the axes of a grid; every line of results has all of them."""
 
 
 @dataclass(frozen=True)
 class Run(GridPoint):
-    """One run, with all that its result depends on.
+    """One run, with everything that its result depends on.
 
-    Settings that keep their defaults do not enter the digests, so a new setting, whose default is what was done before,
-    leaves the results of earlier runs valid.
+    Digests leave out settings that equal their defaults. So a new setting whose default keeps the old behaviour leaves
+    earlier results valid.
 
     Attributes:
-        source: its data.
+        source: the data.
         encoder_settings: keyword arguments of the encoder that differ from its defaults.
         task: name of the pretext task, or "none".
-        task_settings: its keyword arguments.
-        pretraining: settings of the pre-training.
+        task_settings: keyword arguments of the task.
+        pretraining: settings of pre-training.
         head_settings: settings of the head, a dataclass.
-        code: digest of the files with the encoder, the task and the space, where they are a user's own.
-        head_code: digest of the file with the head, where it is a user's own.
+        code: digest of the source files of user-defined encoders, tasks and spaces.
+        head_code: digest of the source file of a user-defined head.
     """
 
     source: Source
@@ -242,12 +241,12 @@ class Run(GridPoint):
 
     @property
     def encoder_key(self) -> str:
-        """A digest of all that the encoder depends on before a head is fitted."""
+        """A digest of everything that the encoder depends on before a head is fitted."""
         return digest(self._of_encoder())
 
     @property
     def key(self) -> str:
-        """A digest of all that the result depends on."""
+        """A digest of everything that the result depends on."""
         mine: dict[str, Any] = {"labels": self.labels, "split": self.split, "head": self.head, "code": self.head_code}
         mine |= {name: getattr(self.source, name) for name in ("column", "pool", "accuracy")}
         if self.source.head_proxies != "none":
@@ -267,7 +266,7 @@ class Run(GridPoint):
 
 
 def changed(settings: Any) -> dict[str, Any]:
-    """The fields of a dataclass that differ from their defaults; none of None."""
+    """The fields of a dataclass that differ from their defaults; empty for None."""
     if settings is None:
         return {}
     return {each.name: value for each in fields(settings) if (value := getattr(settings, each.name)) != each.default}
@@ -278,15 +277,15 @@ class RunScores:
     """The result of one run.
 
     Attributes:
-        labelled: number of architectures of the pool that the head was fitted on.
-        validation: number of further labels, by which an epoch is chosen, or which the head was fitted on as well.
+        labelled: number of pool architectures that the head was fitted on.
+        validation: number of validation architectures; a head that chooses no epoch is fitted on them too.
         test: number of architectures that were ranked.
-        tau: Kendall's τ on the test architectures, NaN where all predictions are equal.
-        p_at_1: Precision@1% on them.
-        p_at_5: Precision@5% on them.
+        tau: Kendall's τ on the test architectures, NaN if all predictions are equal.
+        p_at_1: Precision@1% on the test architectures.
+        p_at_5: Precision@5% on the test architectures.
         validation_tau: best τ on the validation architectures; None for a head that chooses no epoch.
         best_epoch: the epoch that was kept, counted from 1; None for a head that chooses no epoch.
-        seconds: for fitting the head and predicting.
+        seconds: time to fit the head and predict.
     """
 
     labelled: int

@@ -1,8 +1,7 @@
-"""The paper's tables from one command: every study is a grid of runs, made in any order, each once.
+"""The paper's tables from one command: every study is a grid of runs, done once each, in any order.
 
-A folder holds the results of all studies that were run there: ``results.jsonl``, one line a run; the pre-trained
-encoders, which several runs share; and for each study ``NAME.md``, ``.png``, ``.svg`` and ``.html``, made from those
-lines alone.
+A folder holds the results of all studies run there: ``results.jsonl``, with one line for each run; the pre-trained
+encoders, which runs share; and for each study ``NAME.md``, ``.png``, ``.svg`` and ``.html``, made from the lines alone.
 """
 
 from __future__ import annotations
@@ -31,22 +30,21 @@ from archflow.support.reading import expecting
 Pairs = Sequence[tuple[str, str]]
 
 MEASUREMENTS: dict[str, tuple[type[Measurement], str]] = {
-    "operation-probe": (ProbeRun, "whether the flow surrogate alone tells which operations are present"),
-    "speed": (SpeedRun, "how long each encoder takes for a whole space"),
+    "operation-probe": (ProbeRun, "whether the flow surrogate alone shows which operations are present"),
+    "speed": (SpeedRun, "how fast each encoder encodes a whole space"),
 }
-"""The studies that are no grid of rankings."""
-
+"""The studies that are not grids of rankings."""
 
 TABLES: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "operation-probe": probe_table,
     "speed": speed_table,
     "draws": draws_table,
 }
-"""The table of a study by its name; else :func:`archflow.studies.tables.ranking_table`."""
+"""The table functions of studies that do not use :func:`archflow.studies.tables.ranking_table`."""
 
 
 def studies() -> dict[str, str]:
-    """The studies by name, and what each asks."""
+    """The studies by name, with the question that each answers."""
     return {name: study.about for name, study in STUDIES.items()} | {
         name: about for name, (_, about) in MEASUREMENTS.items()
     }
@@ -54,7 +52,7 @@ def studies() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which runs of a study are asked for; the attributes are arguments of :func:`reproduce`."""
+    """The requested runs of a study; the attributes are arguments of :func:`reproduce`."""
 
     only: Pairs = ()
     add: Pairs = ()
@@ -77,13 +75,13 @@ class Choice:
         require_size(self.seeds, self.splits)
 
     @property
-    def its_budget(self) -> Budget:
-        """The budget with the epochs that were asked for."""
+    def full_budget(self) -> Budget:
+        """The named budget with the requested epochs."""
         return BUDGETS[self.budget].with_epochs(self.pretrain_epochs, self.finetune_epochs)
 
     @property
-    def its_seeds(self) -> range:
-        """The seeds."""
+    def all_seeds(self) -> range:
+        """All requested seeds."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
@@ -104,33 +102,34 @@ def reproduce(
     out: str | Path = "reproduce",
     progress: Progress = silent,
 ) -> Outcome:
-    """Make the runs of a study that are not done yet, then its table and its plots.
+    """Do the runs of a study that are not done yet, then make its table and plots.
 
-    What fails is reported, and the rest goes on. A run that was killed goes on where it was when it is asked for again;
-    the same call twice at once shares the work.
+    A failing run is reported, and the others continue. Repeating the call resumes interrupted work, and several such
+    calls at once share it.
 
-    The table and the plots show all that is done of the study, with what is added, in this budget and with these
-    epochs, whichever runs were asked for; of each space the runs on one table, the one at hand or else the last used.
+    The table and the plots show every finished run of the study, including added values, with this budget and these
+    epochs, even if only some runs were requested. For each space they show the runs on one table: the available one, or
+    else the one used last.
 
     Args:
         name: one of :func:`studies`.
-        only: pairs of an axis and a value; of each axis that is named, only the named values are run.
-        add: pairs of an axis ("space", "encoder", "pretext" or "head"; "space" alone for studies that do not rank) and
-            a value that the study does not have.
+        only: pairs of an axis and a value; restricts each axis that occurs to the given values.
+        add: pairs of an axis ("space", "encoder", "pretext" or "head"; only "space" for studies that do not rank) and
+            a value to add to it.
         budget: name of one of ``BUDGETS``.
         pretrain_epochs: epochs of pre-training; the budget's if None.
         finetune_epochs: epochs of fine-tuning; the budget's if None.
-        seeds: how many.
-        splits: how many for each seed.
-        first_seed: seeds are counted from here.
-        source: pairs of a space and the name of its table; else the first of :func:`archflow.tables`.
-        processes: how many share the work; each computes with one thread.
+        seeds: number of seeds.
+        splits: number of splits for each seed.
+        first_seed: the first seed; the others follow it.
+        source: pairs of a space and the name of its table; by default the first of :func:`archflow.tables`.
+        processes: number of processes that share the work, each with one thread.
         device: "cpu", "cuda", …, or "auto".
-        out: the folder.
-        progress: told how many runs are done.
+        out: the results folder.
+        progress: called as runs finish.
 
     Raises:
-        ValueError: an unknown study, axis, value, budget or device; the message lists the known ones.
+        ValueError: the study, an axis, a value, the budget or the device is unknown; the message lists the known ones.
         OSError: the folder cannot be written.
     """
     if processes < 1:
@@ -151,8 +150,8 @@ def reproduce(
 @dataclass(frozen=True)
 class Plan:
     """Attributes:
-    jobs: with all runs that are asked for.
-    failures: what cannot be run, since there is no table of it.
+    jobs: cover all requested runs.
+    failures: what cannot be run for want of a usable table.
     """
 
     jobs: list[Job]
@@ -160,10 +159,10 @@ class Plan:
 
 
 def plan(name: str, choice: Choice) -> Plan:
-    """What a study is made of.
+    """The jobs for the requested runs of a study.
 
     Raises:
-        ValueError: an unknown study, axis, value or device; the message lists the known ones.
+        ValueError: the study, an axis, a value or the device is unknown; the message lists the known ones.
     """
     if name not in studies():
         raise ValueError(f"unknown study '{name}'; known studies: {', '.join(studies())}")
@@ -172,50 +171,52 @@ def plan(name: str, choice: Choice) -> Plan:
     growing = ("space",) if name in MEASUREMENTS else ("space", "encoder", "pretext", "head")
     for axis in added:
         if axis not in growing:
-            raise ValueError(f"nothing can be added to the axis '{axis}', only to {' or '.join(growing)}")
+            raise ValueError(f"cannot add to the axis '{axis}', only to {' or '.join(growing)}")
     for value in added.get("space", []):
         make_space(value)  # raises if it is unknown
     if name in MEASUREMENTS:
         if choice.source:
-            raise ValueError(f"the study {name} reads no table, so none can be named")
-        return Plan(list(_chosen(_measurements(name, added, choice.its_seeds, device), choice.only)), [])
-    points = _chosen(list(grid(STUDIES[name], added, choice.its_seeds, choice.splits)), choice.only)
+            raise ValueError(f"the study {name} uses no table, so none can be given")
+        return Plan(list(_chosen(_measurements(name, added, choice.all_seeds, device), choice.only)), [])
+    points = _chosen(list(grid(STUDIES[name], added, choice.all_seeds, choice.splits)), choice.only)
     spaces: dict[str, LabelledTable | None] = dict.fromkeys(point.space for point in points)
     for space, _ in choice.source:
         if space not in spaces:
-            raise ValueError(f"a table is named for the space '{space}', but the runs are of: {', '.join(spaces)}")
+            raise ValueError(f"a table is given for the space '{space}', but the runs are on: {', '.join(spaces)}")
     labelled_table.cache_clear()
     failures = []
     for space in spaces:
         try:
-            its = labelled_table(_table_of(space, choice.source))
-            if its.table.space.name != space:
-                raise ValueError(f"the table {its.table.name} is of the space {its.table.space.name}, not of {space}")
-            spaces[space] = its
+            data = labelled_table(_table_of(space, choice.source))
+            if data.table.space.name != space:
+                raise ValueError(
+                    f"the table {data.table.name} belongs to the space {data.table.space.name}, not to {space}"
+                )
+            spaces[space] = data
         except (ValueError, OSError, ModuleNotFoundError) as error:
             failures.append(Failure.of(f"space={space}", error))
     sources: dict[tuple[str, Proxies], Source | None] = {}
     for point in points:
-        place = point.space, choice.its_budget.proxies_at(point)
-        data = spaces[point.space]
-        if data and place not in sources:
+        place = point.space, choice.full_budget.proxies_at(point)
+        known = spaces[point.space]
+        if known and place not in sources:
             try:
-                sources[place] = data.source(*place[1])
+                sources[place] = known.source(*place[1])
             except ValueError as error:
                 sources[place] = None
                 failures.append(Failure.of(f"space={place[0]},head={point.head}", error))
-    found = [(point, sources.get((point.space, choice.its_budget.proxies_at(point)))) for point in points]
-    runs = [run_at(point, source, choice.its_budget) for point, source in found if source]
+    found = [(point, sources.get((point.space, choice.full_budget.proxies_at(point)))) for point in points]
+    runs = [run_at(point, source, choice.full_budget) for point, source in found if source]
     return Plan(grouped(runs, device), failures)
 
 
 def grouped(runs: Sequence[Run], device: str, table: Table | None = None) -> list[Job]:
-    """The runs in groups that start from the same encoder, in the order in which these first come.
+    """Group runs that start from the same encoder, in order of first appearance.
 
     Args:
-        runs: of one table, or of tables that are known by name.
-        device: what computes them.
-        table: the table; None for the one of the name that a run gives.
+        runs: all on ``table``, or on tables that are known by name.
+        device: the device for all runs.
+        table: the table; None to look it up by the name that a run gives.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -224,7 +225,7 @@ def grouped(runs: Sequence[Run], device: str, table: Table | None = None) -> lis
 
 
 def present(name: str, title: str, lines: Sequence[dict[str, Any]], folder: Path) -> tuple[str, list[Path]]:
-    """A study's table and its plots, from lines alone; returns the table and the files."""
+    """Write a study's table and plots, from lines alone; returns the table and the files."""
     table = TABLES.get(name, ranking_table)(lines)
     stem = folder / name
     files = [stem.with_name(f"{name}.md")]
@@ -242,13 +243,13 @@ def present(name: str, title: str, lines: Sequence[dict[str, Any]], folder: Path
 
 
 def lines_of(name: str, folder: Path, choice: Choice, jobs: Sequence[Job] = ()) -> list[dict[str, Any]]:
-    """All lines of a study with the settings of a choice, whatever their seeds and splits, in the order of its grid.
+    """All lines of a study that match the settings of a choice, in grid order, for any seed and split.
 
     Args:
         name: one of :func:`studies`.
-        folder: with the results.
-        choice: its budget, its epochs, what it adds, and its device count.
-        jobs: those that are planned, whose tables go before those that the lines name.
+        folder: the results folder.
+        choice: only its budget, epochs, additions and device matter.
+        jobs: planned jobs; their tables take precedence over those in the lines.
     """
     lines = read(folder)
     if name in MEASUREMENTS:
@@ -269,7 +270,7 @@ def lines_of(name: str, folder: Path, choice: Choice, jobs: Sequence[Job] = ()) 
         for space, each in known
         if each.without_proxies() == last[space]
     }
-    budget, found = choice.its_budget, []
+    budget, found = choice.full_budget, []
     for line in lines:
         point = GridPoint(**{axis: line[axis] for axis in AXES})
         source = sources.get((point.space, budget.proxies_at(point)))
@@ -293,7 +294,7 @@ def _by_axis(pairs: Pairs) -> dict[str, list[str]]:
 
 
 def _chosen(points: list[Any], only: Pairs) -> list[Any]:
-    """The points of a grid that have the named values."""
+    """The points of a grid with the requested values."""
     for axis, value in only:
         known = [vars(point)[axis] for point in points if axis in vars(point)]
         if not known:

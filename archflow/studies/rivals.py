@@ -1,7 +1,8 @@
-"""Simple rankings that need no encoder: what an encoder, and its pre-training, must be better than.
+"""Simple baselines without an encoder, which an encoder and its pre-training must beat.
 
-They have the labels of the labelled and of the validation architectures. The Gaussian processes are that of the head
-``gp`` on one block of columns alone. Heads that need no encoder are rivals, too: ``gp`` and ``trees`` on their own.
+They use the labels of both the labelled and the validation architectures. The Gaussian processes are those of the head
+``gp``, restricted to one block of columns. The heads that work without an encoder, ``gp`` and ``trees``, are further
+baselines.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from archflow.ranking.metrics import kendall_tau
 from archflow.studies.protocol import LabelledTable, Run, Split
 
 _AT_ONCE = 12_500
-"""Architectures whose columns are held at once."""
+"""Number of architectures whose columns are in memory at once."""
 _HOPS = 2
 
 Columns = Callable[[Int[ndarray, " rows"]], Float[ndarray, "rows _"]]
-"""Numbers for rows of a table."""
+"""Computes columns for some rows of a table."""
 
 
 class Rival(Protocol):
     """Ranks architectures without an encoder."""
 
     def __call__(self, data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
-        """Scores of the test architectures of a split, higher is better.
+        """Scores of the test architectures of a split; higher is better.
 
         Raises:
-            ValueError: the columns that it reads are not known of these architectures.
+            ValueError: the columns that it reads are unknown for these architectures.
         """
 
 
@@ -43,7 +44,7 @@ def random_scores(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, 
 
 
 def one_proxy(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
-    """A proxy by itself, negated if its τ on the labels is below 0; architectures without a value rank last."""
+    """A single proxy, negated if its τ on the labels is negative; architectures without a value rank last."""
     columns = _proxies(data, part, run)
     values, known = np.full(len(data.table), np.nan), _labelled(part)
     for rows in (known, part.test):
@@ -56,7 +57,7 @@ def one_proxy(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " te
 
 
 def gaussian_process(*blocks: str) -> Rival:
-    """A Gaussian process on these blocks of columns."""
+    """A rival that fits a Gaussian process on these blocks of columns."""
 
     def rank(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
         columns = {name: BLOCKS[name](data, part, run) for name in blocks}
@@ -78,7 +79,7 @@ def _proxies(data: LabelledTable, part: Split, run: Run) -> Columns:
     def columns(rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows _"]:
         values = data.head_columns(names, rows)
         if values is None:
-            raise ValueError(f"no proxy of {data.table.space.name} is known")
+            raise ValueError(f"no proxies are known for {data.table.space.name}")
         return values
 
     return columns
@@ -97,7 +98,7 @@ def _onehot(data: LabelledTable, part: Split, run: Run) -> Columns:
 
 
 def _wl(data: LabelledTable, part: Split, run: Run) -> Columns:
-    """How often each neighbourhood of 0, 1 and 2 hops occurs, of those that a labelled architecture has."""
+    """Counts of each neighbourhood of 0, 1 and 2 hops that occurs in a labelled architecture."""
     archs, labelled = data.table.archs, _labelled(part)
     found = []
     for classes in archs.neighbourhoods(_HOPS, directed=True):
@@ -138,4 +139,4 @@ RIVALS: dict[str, Rival] = {
     "gp-onehot": gaussian_process("onehot"),
     "gp-wl": gaussian_process("wl"),
 }
-"""The rivals by name; "proxy:NAME", :func:`one_proxy`, is each proxy by itself."""
+"""The rivals by name; a single proxy, :func:`one_proxy`, goes by "proxy:NAME"."""

@@ -1,9 +1,9 @@
-"""Makes runs, each once and each to one line of results, in any number of processes and commands at once.
+"""Does each run once and writes it as one line of results, with any number of processes and commands at once.
 
-Runs that start from the same encoder are a group, which is made by one process at a time: a lock on a file, which a
-process that dies lets go of, keeps the others away. What is done stands in ``results.jsonl``; what was pre-trained in
-``encoders/KEY.archflow``, and an unfinished pre-training beside it. So a command that was killed at any moment goes on
-where it was when it is given again.
+Runs that start from the same encoder form a group. One process works on a group at a time, under a file lock that is
+released even if the process dies. Finished runs are in ``results.jsonl``, pre-trained encoders in
+``encoders/KEY.archflow``, with unfinished pre-training beside them. So a command killed at any moment resumes when
+repeated.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ ENCODERS = "encoders"
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be run, and why."""
+    """Something that could not be run, and why."""
 
     what: str
     why: str
 
     @classmethod
     def of(cls, what: str, error: Exception) -> Failure:
-        """The failure that an error is."""
+        """The failure that an exception describes."""
         return cls(what, f"{error}" or type(error).__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study holds now.
+    """The state of a study after a call.
 
     Attributes:
-        lines: the lines of those runs that were asked for and are done.
-        runs: how many were asked for.
-        failures: what could not be run.
+        lines: the lines of the requested runs that are done.
+        runs: number of requested runs.
+        failures: runs that failed, and why.
         table: Markdown.
-        files: what was written.
+        files: the files written.
     """
 
     lines: list[dict[str, Any]]
@@ -69,40 +69,40 @@ class Outcome:
 
 
 class Keyed(Protocol):
-    """A run or a measurement, whose line of results is found again by its key."""
+    """A run or a measurement; its line of results is identified by its key."""
 
     @property
     def key(self) -> str:
-        """A digest of all settings."""
+        """A digest of everything that the result depends on."""
 
 
 class Job(Protocol):
-    """What one process makes at a time."""
+    """A unit of work for one process."""
 
     @property
     def runs(self) -> Sequence[Keyed]:
-        """Its runs."""
+        """The runs of the job."""
 
     @property
     def name(self) -> str:
-        """What it is called in a failure."""
+        """How failure reports refer to it."""
 
     @property
     def lock(self) -> str:
-        """Path of its lock in the folder of the results, without an ending."""
+        """Path of its lock file within the results folder, without the suffix."""
 
     def make(self, todo: Sequence[Any], folder: Path, progress: Progress) -> list[Failure]:
-        """Add a line for each run of ``todo``; returns those that failed, after making all others."""
+        """Do the runs of ``todo`` and append their lines; returns the failures, after all runs were tried."""
 
 
 def make_all(jobs: Sequence[Job], folder: Path, processes: int, progress: Progress) -> list[Failure]:
-    """Make the runs that are not done yet; what fails is returned, and the rest goes on.
+    """Do the runs that are not done yet; returns the failures, which do not stop the other runs.
 
     Args:
-        jobs: with the runs.
-        folder: of the results.
-        processes: how many share the work; each computes with one thread.
-        progress: told how many runs are done.
+        jobs: the work.
+        folder: the results folder.
+        processes: number of processes that share the work, each with one thread.
+        progress: called as runs finish.
 
     Raises:
         OSError: the folder cannot be written.
@@ -115,7 +115,7 @@ def make_all(jobs: Sequence[Job], folder: Path, processes: int, progress: Progre
     progress("runs", len(keys & done), total)
     jobs = [job for job in jobs if any(run.key not in done for run in job.runs)]
     failures: list[Failure] = []
-    for wait in (False, True):  # what another command is working on comes last
+    for wait in (False, True):  # jobs that another command is working on come last
         work = partial(
             _make, folder=folder, plugins=plugged_in(), wait=wait, progress=progress if processes == 1 else silent
         )
@@ -140,7 +140,7 @@ def _make(job: Job, folder: Path, plugins: Sequence[str], wait: bool, progress: 
 
 
 def done_keys(folder: Path) -> set[str]:
-    """The keys of all results in a folder."""
+    """The keys of all lines in a folder."""
     return {line["key"] for line in read(folder)}
 
 
@@ -149,9 +149,9 @@ class RunGroup:
     """Runs that start from the same encoder.
 
     Attributes:
-        runs: they differ in head, labels, split and column of accuracies only.
+        runs: differ only in head, labels, split and column of accuracies.
         device: "cpu", "cuda", …
-        table: their table; None to read it by the name that the runs give.
+        table: their table; None to look it up by the name in the runs.
     """
 
     runs: Sequence[Run]
@@ -160,19 +160,19 @@ class RunGroup:
 
     @property
     def name(self) -> str:
-        """The axes that all its runs share."""
+        """The values of the axes that all its runs share."""
         return described(self.runs[0], without=("head", "labels", "split"))
 
     @property
     def lock(self) -> str:
-        """One encoder is made by one process at a time."""
+        """The lock of the encoder, so that only one process pre-trains it."""
         return f"{ENCODERS}/{self.runs[0].encoder_key}"
 
     def make(self, todo: Sequence[Run], folder: Path, progress: Progress) -> list[Failure]:
-        """Pre-train the encoder unless that is done, then make the runs.
+        """Pre-train the encoder if necessary, then do the runs.
 
         Raises:
-            ValueError: the table has changed since the runs were planned, or the pre-training fails.
+            ValueError: the table has changed since the runs were planned, or pre-training fails.
         """
         failures: list[Failure] = []
         ready: list[tuple[Run, LabelledTable]] = []
@@ -180,7 +180,7 @@ class RunGroup:
         for run in todo:
             try:
                 tables[run.source].split(run.labels, run.split)
-            except ValueError as error:  # such a share is too few labels
+            except ValueError as error:  # too few labels for a split
                 failures.append(Failure.of(described(run), error))
             else:
                 ready.append((run, tables[run.source]))
@@ -201,11 +201,11 @@ class RunGroup:
         place = source.column, source.pool
         found = labelled_table(source.table, *place) if self.table is None else LabelledTable(self.table, *place)
         if found.source(source.proxies, source.head_proxies) != source:
-            raise ValueError(f"the table {source.table} has changed since the runs were planned; begin again")
+            raise ValueError(f"the table {source.table} has changed since the runs were planned; start again")
         return found
 
     def _encoder(self, run: Run, data: LabelledTable, folder: Path, progress: Progress) -> tuple[Encoder | None, float]:
-        """The encoder of a run, and the seconds that its pre-training took."""
+        """The encoder of a run, and the seconds of its pre-training."""
         if run.encoder == "none":
             return None, 0.0
         model = seeded_encoder(run.encoder, data.table.archs.vocabulary, run.seed, run.encoder_settings)
@@ -246,13 +246,13 @@ class RunGroup:
 
 @cache
 def labelled_table(name: str, column: str = "", pool: int | None = None) -> LabelledTable:
-    """A table by its name, read once; ``labelled_table.cache_clear()`` where tables may have changed."""
+    """A table by its name, read once; call ``labelled_table.cache_clear()`` when tables may have changed."""
     return LabelledTable(table(name), column, pool)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A job of one run that ranks nothing.
+    """A job with a single run, which does not rank.
 
     Attributes:
         space: name of the space.
@@ -263,26 +263,26 @@ class Measurement:
 
     @property
     def key(self) -> str:
-        """A digest of all that the result depends on."""
+        """A digest of everything that the result depends on."""
         return digest({"study": self.study, **self.settings()})
 
     @property
     def runs(self) -> Sequence[Measurement]:
-        """Itself."""
+        """The measurement itself."""
         return (self,)
 
     @property
     def name(self) -> str:
-        """Its values of the axes."""
+        """Its values of the grid's axes."""
         return described(self)
 
     @property
     def lock(self) -> str:
-        """Its key."""
+        """The key serves as the lock's name."""
         return self.key
 
     def settings(self) -> dict[str, Any]:
-        """All that the result depends on."""
+        """Everything that the result depends on."""
         raise NotImplementedError
 
     def measure(self) -> dict[str, Any]:
@@ -290,7 +290,7 @@ class Measurement:
         raise NotImplementedError
 
     def make(self, todo: Sequence[Measurement], folder: Path, progress: Progress) -> list[Failure]:
-        """Measure, and add the line."""
+        """Measure, and append the line."""
         append(folder, {**vars(self), **self.measure(), "versions": versions(), "key": self.key})
         return []
 
@@ -298,7 +298,7 @@ class Measurement:
 def line_of(
     run: Run, scores: RunScores, encoder: Encoder | None, pretrain_seconds: float, device: str
 ) -> dict[str, Any]:
-    """A line of results: the axes, the scores, and all settings, those that keep their defaults too."""
+    """A line of results: the axes, the scores, and all settings including defaults."""
     settings = {each.name: getattr(run, each.name) for each in fields(run) if each.name not in AXES}
     settings["encoder_settings"] = {} if encoder is None else asdict(encoder.settings)
     return {
@@ -315,5 +315,5 @@ def line_of(
 
 
 def described(run: object, without: Sequence[str] = ()) -> str:
-    """The values of a run's axes, as a user names them."""
+    """The values of a run's axes in the notation of ``--only``."""
     return ",".join(f"{axis}={getattr(run, axis)}" for axis in AXES if hasattr(run, axis) and axis not in without)

@@ -1,4 +1,4 @@
-"""How long each encoder takes for a whole space: the study ``speed``."""
+"""The study ``speed``: how fast each encoder encodes a whole space."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PUBLISHED_TIMES = {"flowerformer": "up to 57, on a GPU"}
 
 @dataclass(frozen=True)
 class SpeedRun(Measurement):
-    """One encoder with its default settings, on all architectures of a space or on a random sample of them.
+    """One encoder with its default settings, on all architectures of a space or a random sample of them.
 
     Attributes:
         encoder: name of the encoder.
-        seed: of its weights, and of the sample.
+        seed: fixes its weights and the sample.
         device: "cpu", "cuda", …
     """
 
@@ -37,29 +37,29 @@ class SpeedRun(Measurement):
     study = "speed"
 
     def settings(self) -> dict[str, Any]:
-        """All that the result depends on."""
+        """Everything that the result depends on."""
         return {"rounds": ROUNDS, "most": MOST, **asdict(self)}
 
     def measure(self) -> dict[str, Any]:
-        """Seconds for all architectures, the median of some rounds, with one thread on the CPU."""
+        """Median seconds for all architectures; on a CPU, with one thread."""
         space = make_space(self.space)
         archs = all_or_sample(space, MOST, self.seed)
         device = resolve_device(self.device)
         model = seeded_encoder(self.encoder, archs.vocabulary, self.seed, {}).to(device)
         model.prepare(archs)
         taken = []
-        for _ in range(1 + ROUNDS):  # the first, which compiles, is not counted
-            begun = time.monotonic()
+        for _ in range(1 + ROUNDS):  # the first compiles, and is not counted
+            started = time.monotonic()
             encode(model, archs)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            taken.append(time.monotonic() - begun)
+            taken.append(time.monotonic() - started)
         seconds = median(taken[1:])
         return {"architectures": len(archs), "seconds": seconds, "threads": torch.get_num_threads()}
 
 
 def speed_table(lines: Iterable[dict[str, Any]]) -> str:
-    """A Markdown table: for each space the encoders, the fastest first, and how many times as long as ResGatedGCN."""
+    """A Markdown table of encoders for each space, fastest first, with their time relative to ResGatedGCN's."""
     rows = ["| space | encoder | architectures/s | × ResGatedGCN’s time | published |"]
     rows.append("| --- | --- | ---: | ---: | ---: |")
     for space, its in by_space(lines).items():
@@ -72,6 +72,6 @@ def speed_table(lines: Iterable[dict[str, Any]]) -> str:
 
 
 def fastest_first(lines: Iterable[dict[str, Any]]) -> list[tuple[str, float]]:
-    """Each encoder, and how many architectures a second it encodes."""
+    """The encoders with their architectures per second, fastest first."""
     rates = [(line["encoder"], line["architectures"] / line["seconds"]) for line in lines]
     return sorted(rates, key=lambda each: -each[1])

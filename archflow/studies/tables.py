@@ -1,4 +1,4 @@
-"""The studies that rank as Markdown tables, from lines of results alone."""
+"""Markdown tables of the ranking studies, made from lines of results alone."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from archflow.studies.grids import PUBLISHED, PublishedScores
 
 ROW_AXES = ("space", "encoder", "pretext", "head", "labels", "share")
-"""What the runs of one row have in common."""
+"""The axes on which the runs of a row agree."""
 
 
 class Row(NamedTuple):
-    """The runs that differ in seed and split only.
+    """Runs that differ only in seed and split.
 
     Attributes:
         names: the value of each of ``ROW_AXES``, and the column of accuracies.
-        lines: its runs.
-        published: what the paper gives for it.
+        lines: the lines of the runs.
+        published: the paper's scores, if there are any.
     """
 
     names: dict[str, Any]
@@ -28,11 +28,11 @@ class Row(NamedTuple):
     published: PublishedScores | None
 
     def values(self, score: str) -> np.ndarray:
-        """A score of all runs, ×100."""
+        """A score of each run, ×100."""
         return 100 * np.array([line[score] for line in self.lines], dtype=float)
 
     def mean(self, score: str) -> float:
-        """Its mean, ×100; a run where it is not defined, as τ of equal predictions, makes it NaN."""
+        """The mean of a score, ×100; NaN if it is undefined for a run, as τ is for equal predictions."""
         return float(self.values(score).mean())
 
 
@@ -42,7 +42,7 @@ def row_of(line: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def rows(lines: Iterable[dict[str, Any]]) -> list[Row]:
-    """Lines grouped by all axes but seed and split, in the order in which they first come."""
+    """Lines grouped by all axes but seed and split, in order of first appearance."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for line in lines:
         groups.setdefault((*row_of(line), line["column"]), []).append(line)
@@ -59,9 +59,9 @@ def _published(
 
 
 def ranking_table(lines: Sequence[dict[str, Any]]) -> str:
-    """Mean ± sample standard deviation of each score, ×100, beside the published one; the best of its kind is bold.
+    """Mean ± sample standard deviation of each score, ×100, beside the published score; the best is bold.
 
-    Rows are compared that differ in pre-training and head alone; where some rank without an encoder, all encoders, too.
+    The best is chosen among rows that differ only in pretext and head, and across encoders if some rows have none.
     """
     found = rows(lines)
     without = ("encoder",) if any(row.names["encoder"] == "none" for row in found) else ()
@@ -88,9 +88,9 @@ def ranking_table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def gains_table(lines: Sequence[dict[str, Any]]) -> str:
-    """What an encoder, and what its pre-training, adds: differences on the same seeds and splits, ×100.
+    """Gains from the encoder and from its pre-training: differences on the same seeds and splits, ×100.
 
-    A row is compared with the same encoder without pre-training, and with the same head without an encoder.
+    Each row is compared with the same encoder without pre-training, and with the same head without an encoder.
     """
     text = ["| space | encoder | pretext | head | more than | runs | τ | P@1% | P@5% |\n"]
     text.append("| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |\n")
@@ -116,16 +116,16 @@ SCORES = ("tau", "p_at_1", "p_at_5")
 
 
 def paired(one: Row, other: Row) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The lines of two rows by seed and split, where both have them and τ is defined."""
+    """Pairs of lines with the same seed and split, where τ is defined in both."""
     first, second = ({(line["seed"], line["split"]): line for line in row.lines} for row in (one, other))
     both = [(first[place], second[place]) for place in sorted(first.keys() & second.keys())]
     return [(a, b) for a, b in both if None not in (a["tau"], b["tau"])]
 
 
 def draws_table(lines: Sequence[dict[str, Any]]) -> str:
-    """The ranking table, and whether any two draws differ: Wilcoxon's signed-rank test over the runs of both.
+    """The ranking table, and Wilcoxon's signed-rank test for each pair of draws, over the runs of both.
 
-    p-values are two-sided and not corrected for how many pairs there are. Published: no significant difference.
+    p-values are two-sided and not corrected for multiple comparisons. Published: no significant difference.
     """
     from scipy.stats import wilcoxon
 
@@ -148,7 +148,7 @@ def draws_table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def spread(values: np.ndarray) -> str:
-    """Mean ± sample standard deviation; of one run the value alone."""
+    """Mean ± sample standard deviation; for a single run its value alone."""
     return f"{values.mean():.1f}" + (f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else "")
 
 

@@ -1,4 +1,4 @@
-"""Each verb as it works in a folder of small files, see ``conftest``."""
+"""A working command for each verb in a folder of small files, see ``conftest``."""
 
 import shlex
 import subprocess
@@ -31,30 +31,30 @@ WORKING = {
     "reproduce": f"reproduce table1 --only encoder=gin,space=nasbench201,pretext=none {ONE_RUN} "
     "--table nasbench201=tiny --device cpu --out studies",
 }
-"""Every verb, small."""
+"""A small command for every verb."""
 
 WRITING = [verb for verb in WORKING if verb != "tables"]
 COMPUTING = [verb for verb in WRITING if verb != "spaces" and not verb.startswith("tables")]
 
 
 def words(verb, more=""):
-    """The working command of a verb, and more options after it; of two alike, the last one holds."""
+    """The working command of a verb with more options; the last of two equal options wins."""
     return [*shlex.split(WORKING[verb]), *shlex.split(more)]
 
 
 def contents(folder):
-    """The content of each file below a folder."""
+    """The contents of all files below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def begin(*args, **settings):
-    """The command in a process of its own."""
+    """Start the command in its own process."""
     command = [sys.executable, "-m", "archflow", *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
 
 
 def run(*args, **settings):
-    """The command in a process of its own, to its end."""
+    """Run the command in its own process to completion."""
     with begin(*args, **settings) as process:
         out, err = process.communicate(timeout=300)
     return Outcome(process.returncode, out, err)

@@ -1,4 +1,4 @@
-"""What the tests of all verbs ask for: small files of every kind, and a demonstration of some seconds."""
+"""Fixtures for the tests of the verbs: small files of every kind, and a fast demonstration."""
 
 import shutil
 
@@ -17,7 +17,7 @@ from tests.studies import TABLE
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """Small files of every kind, good ones and bad ones, and a cache folder with one table."""
+    """Small files of every kind, valid and invalid, and a cache folder with one table."""
     folder = tmp_path_factory.mktemp("made")
     archs, rng = SPACE.sample(CELLS, seed=0), np.random.default_rng(0)
     strings = SPACE.format(archs)
@@ -74,7 +74,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def here(made, tmp_path, monkeypatch):
-    """A folder with these files to work in, where every output is there already; the cache folder is in it, too."""
+    """A working folder with these files and the cache folder, where every output already exists."""
     folder = tmp_path / "here"
     shutil.copytree(made, folder)
     for name in ("out.csv", "out.archflow", "out.html", "below/report.html"):
@@ -92,7 +92,7 @@ def quick_ranker(encoder, head, **settings):
 
 @pytest.fixture
 def small_demo(monkeypatch):
-    """The demonstration on 500 cells with quick heads; the table that it reads."""
+    """Shrinks the demonstration to 500 cells and quick heads; returns its table."""
     archs, rng = SPACE.sample(10_000, seed=1)[:500], np.random.default_rng(1)
     accuracy = np.log(SPACE.parameters(archs)) + rng.normal(size=500)
     stand_in = Table("nasbench201/analog", SPACE, archs, {"accuracy": accuracy}, "accuracy")
@@ -103,7 +103,7 @@ def small_demo(monkeypatch):
 
 @pytest.fixture
 def mine(here):
-    """A table of a person's own: 120 macro networks, of which every fourth was not trained to the end."""
+    """A user's own table: 120 macro networks; every fourth lacks a score."""
     space = archflow.space("nasbench-macro")
     archs, rng = space.sample(120, seed=1), np.random.default_rng(1)
     score = np.where(np.arange(120) % 4 > 0, rng.normal(size=120), np.nan)

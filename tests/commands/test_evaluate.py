@@ -1,4 +1,4 @@
-"""``archflow evaluate``: a line a run and their table, settings for the tasks that have them, and what is resumed."""
+"""``archflow evaluate``: its lines and table, settings of tasks, and resuming."""
 
 import re
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_it_writes_every_run_and_prints_a_table(here, call):
         ),
     ],
 )
-def test_settings_go_to_the_tasks_that_have_them(here, call, options, expected):
+def test_settings_go_to_the_tasks_that_accept_them(here, call, options, expected):
     outcome = call(*words("evaluate", f"--json --proxy-loss regression {options}"))
     assert outcome.code == 0, outcome.err
     assert [line["settings"]["task_settings"] for line in outcome.json["lines"]] == expected
@@ -69,7 +69,7 @@ def test_several_columns_and_numbers_of_labels(mine, call):
     assert re.search(r"score\W+6\W+1\b.*score\W+50.*accuracy\W+6\W+1\b.*accuracy\W+50", shown, re.DOTALL)
 
 
-def test_it_takes_the_table_of_the_space_that_was_added(mine, call):
+def test_it_uses_an_added_table_of_the_space(mine, call):
     found = call(*PLAIN, "--labels", 4, "--method", "none", "--space", "nasbench-macro").json
     assert found["table"] == "lab/mine"
 
@@ -87,7 +87,7 @@ def test_ctrl_c_is_resumed_by_the_same_command(here, call, monkeypatch):
     monkeypatch.setattr(Ranker, "fit", interrupt)
     outcome = call(*words("evaluate", "--splits 2"))
     assert (outcome.code, outcome.out) == (130, "")
-    assert outcome.lines[-1] == "archflow: interrupted; the same command goes on from what was saved"
+    assert outcome.lines[-1] == "archflow: interrupted; the same command resumes from what was saved"
     assert len(read(Path("studies"))) == 3
     resumed = call(*words("evaluate", "--splits 2 --json")).json["lines"]
     assert len(count) == 5

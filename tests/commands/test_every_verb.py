@@ -1,4 +1,4 @@
-"""What every verb promises: help, one JSON object, one line for a mistake, and outputs that are whole or untouched."""
+"""The promises of every verb: help, one JSON object, one line per mistake, and outputs that are whole or untouched."""
 
 import errno
 import importlib.util
@@ -18,7 +18,7 @@ ALL_TAKE = ("--seed", "--device", "--json", "--help")
 
 
 @pytest.mark.parametrize("verb", WORKING)
-def test_help_names_what_every_verb_takes(call, verb):
+def test_help_names_the_common_options(call, verb):
     outcome = call(*verb.split(), "--help")
     assert (outcome.code, outcome.err) == (0, "")
     assert f"archflow {verb}" in outcome.out
@@ -42,8 +42,8 @@ def test_help_lists_the_verbs(call):
         ("evaluate", ["none", *archflow.tasks(), *archflow.encoders()]),
     ],
 )
-def test_help_names_all_there_are(call, monkeypatch, verb, names):
-    """They are written down, as what knows them takes seconds to import."""
+def test_help_names_all_choices(call, monkeypatch, verb, names):
+    """The help spells them out, because importing the registries takes seconds."""
     monkeypatch.setenv("COLUMNS", "400")
     shown = call(verb, "--help").out
     assert [name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", shown)] == []
@@ -109,7 +109,7 @@ BAD = {
         ("--pretrained graphs-encoder.archflow", r"some\.jsonl, line 1: "),
         (
             "--pretrained graphs-encoder.archflow --space nasbench201",
-            "graphs-encoder.archflow is a checkpoint of the space nasbench-graph, not of nasbench201",
+            "graphs-encoder.archflow is a checkpoint for the space nasbench-graph, not for nasbench201",
         ),
     ],
     "rank": [
@@ -132,7 +132,7 @@ BAD = {
         ("--label-column nope", "has no column 'nope'; it has: accuracy, same"),
         ("--label-column same", "equal"),
         ("--method nope", "unknown method 'nope'; known methods: none, "),
-        ("--method none --lambda1 0.1", "settings for fgp, which is not compared"),
+        ("--method none --lambda1 0.1", "settings are given for fgp, but no method uses it"),
         ("--proxy nope", "unknown proxy 'nope'"),
         ("--encoder nope", "unknown encoder 'nope'"),
         ("--labels 0.01 | --labels nan | --pool 50", "does not leave two labels or more"),
@@ -178,9 +178,9 @@ BAD = {
         ("--only nope=gin", "unknown axis 'nope'; known: space, encoder, pretext"),
         ("--add encoder=nope", "unknown encoder 'nope'; known: .*digcn"),
         ("--add pretext=nope", "unknown pretext 'nope'; known: none, graphcl"),
-        ("--add labels=0.2", "nothing can be added to the axis 'labels'"),
+        ("--add labels=0.2", "cannot add to the axis 'labels'"),
         ("--table tiny", "--table takes AXIS=VALUE"),
-        ("--table nope=tiny", "a table is named for the space 'nope'"),
+        ("--table nope=tiny", "a table is given for the space 'nope'"),
         ("--budget nope", "unknown budget 'nope'; known budgets: published, two-cores"),
         ("--pretrain-epochs 0 | --finetune-epochs 0", "epochs"),
         ("--seeds 0", "seeds"),
@@ -199,7 +199,7 @@ BAD = {
     ],
     "tables write": [
         ("--out out.txt", "must end in"),
-        ("--arch-column accuracy", "name another one with --arch-column"),
+        ("--arch-column accuracy", "choose another name with --arch-column"),
     ],
     "": [
         ("nope", "No such command 'nope'"),
@@ -215,7 +215,7 @@ BAD = {
         ("rank graphs-ranker.archflow --input cells.csv", r"cells\.csv, line 2: "),
         (
             "rank graphs-ranker.archflow --input cells.csv --space nasbench201",
-            "graphs-ranker.archflow is a checkpoint of the space nasbench-graph, not of nasbench201",
+            "graphs-ranker.archflow is a checkpoint for the space nasbench-graph, not for nasbench201",
         ),
         ("spaces nope", "unknown space 'nope'; known spaces: darts, .*nasbench-graph-proteins, .*nasbench201"),
         ("spaces --out out.csv", "[Nn]ame|NAME|space"),
@@ -254,7 +254,7 @@ BAD = {
         ("tables write nasbench101 --out out.csv", "archflow tables add nasbench101 PATH"),
     ],
 }
-"""For a verb, or for none, what is added to its working command (several joined by |), and what the one line says."""
+"""For each verb, options added to its working command (alternatives joined by |), and a pattern of the message."""
 
 READING = ("pretrain", "finetune", "rank", "suggest", "report", "evaluate", "proxies")
 OUTPUT = {verb: os.path.splitext(words(verb)[-1])[1] for verb in WRITING if verb != "tables add"}
@@ -280,7 +280,7 @@ ALIKE = [
     (["pretrain", "finetune", "report"], "--out below", "below is a folder"),
     (["spaces", "tables write", "rank", "suggest", "proxies"], "--out folder.csv", r"folder\.csv is a folder"),
 ]
-"""What is wrong in the same way with several verbs."""
+"""Mistakes that several verbs have in common."""
 
 MISTAKES = [(verb, more, reason) for verb, its in BAD.items() for each, reason in its for more in each.split(" | ")]
 MISTAKES += [(verb, more, reason) for verbs, more, reason in ALIKE for verb in verbs]
@@ -295,7 +295,7 @@ LATE = {
     },
     **{"report": "--label-column nope", "evaluate": "--label-column nope", "reproduce": "--seeds 0"},
 }
-"""A mistake that is noticed after all files are read."""
+"""Mistakes that are noticed only after all files are read."""
 
 
 @pytest.mark.parametrize(("verb", "more", "reason"), MISTAKES, ids=[f"{verb} {more}" for verb, more, _ in MISTAKES])
@@ -313,14 +313,14 @@ def test_a_mistake_makes_no_folders(here, call, small_demo, verb):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 @pytest.mark.parametrize("verb", COMPUTING)
-def test_a_gpu_where_there_is_none(here, call, small_demo, verb):
+def test_a_missing_gpu(here, call, small_demo, verb):
     before = contents(here)
     call(*words(verb, "--device cuda")).assert_mistake("there is no device 'cuda' here.*use --device cpu$")
     assert contents(here) == before
 
 
 @pytest.mark.parametrize("args", ["demo --out below", "evaluate", "report ranker.archflow --table nasbench201/analog"])
-def test_the_package_of_a_table_is_missing(here, call, monkeypatch, args):
+def test_a_missing_package_of_a_table(here, call, monkeypatch, args):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "analognasbench" else find_spec(name, *rest)

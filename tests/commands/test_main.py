@@ -1,4 +1,4 @@
-"""The process around the verbs: what it imports, how it ends, what it shows on a terminal, and Ctrl-C at any moment."""
+"""The process around the verbs: imports, exit codes, display on a terminal, and Ctrl-C at any moment."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ HEAVY = ("torch", "numpy", "numba", "polars", "scipy", "plotly", "matplotlib", "
 
 
 def test_the_whole_path_in_a_shell(tmp_path):
-    """spaces → pretrain → finetune → rank → report, each a process of its own, in every format."""
+    """spaces → pretrain → finetune → rank → report, each in its own process, in every format."""
     cells = run(*["spaces", "nasbench201", "--sample", "40", "--seed", "3", "--out", "cells.parquet"], cwd=tmp_path)
     assert (cells.code, cells.err) == (0, "")
     table = read_table(tmp_path / "cells.parquet", SPACE)
@@ -61,11 +61,11 @@ def test_the_whole_path_in_a_shell(tmp_path):
     assert SPACE.format(table.archs)[0] in (tmp_path / "report.html").read_text()
 
 
-# What is imported
+# Imports
 
 
 def imported_after(code):
-    """The heavy packages that are imported once some code has run."""
+    """The heavy packages that are loaded after running some code."""
     code = f"import sys\n{code}\nprint(*(name for name in {HEAVY} if name in sys.modules))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
@@ -86,7 +86,7 @@ def test_nothing_heavy_is_imported_before_it_is_used(code):
     assert [name for name in imported_after(code) if name in HEAVY] == []
 
 
-def test_the_rooms_are_not_hidden_by_the_face():
+def test_public_names_do_not_hide_subpackages():
     code = (
         "import archflow, archflow.benchmarks.darts, archflow.encoding.gin, archflow.pretraining.loop as loop\n"
         "assert archflow.encoder and archflow.pretrain is loop.pretrain\n"
@@ -106,22 +106,22 @@ def test_the_installed_command_is_this_one():
     assert EntryPoint("archflow", reference, "console_scripts").load() is main
 
 
-# How it ends
+# How the process ends
 
 
 def test_its_version(call):
     assert call("--version").out == f"archflow {archflow.__version__}\n"
 
 
-def test_without_a_verb_the_help_is_shown_and_no_empty_line(call):
+def test_without_a_verb_only_the_help_is_shown(call):
     outcome = call()
     assert outcome.code == 2
     assert "Usage:" in outcome.out + outcome.err
     assert not re.search(r"archflow:\s*(\(|$)", outcome.err, re.MULTILINE)
 
 
-def test_an_error_of_our_own_is_not_hidden(here, monkeypatch):
-    """It is no mistake of the user's, so its traceback is shown, and Python exits with 1."""
+def test_a_bug_of_archflow_is_not_hidden(here, monkeypatch):
+    """It is not a user's mistake, so the traceback is shown, and Python exits with 1."""
 
     def fail(*_, **__):
         raise RuntimeError("a bug")
@@ -143,7 +143,7 @@ def test_a_warning_is_one_line(here):
 
 @pytest.fixture
 def full_file_system(tmp_path):
-    """A small file system of its own, without room for another byte."""
+    """A small, completely full file system."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
@@ -171,7 +171,7 @@ def test_a_disk_that_is_really_full(here, call, full_file_system):
 
 
 def test_a_bar_on_a_terminal(here, monkeypatch):
-    """With the phase, how much is done, the rate and the time left; nothing of it on standard output."""
+    """It shows the phase, the progress, the rate and the time left, all on standard error."""
     master, slave = pty.openpty()
     shown = []
 
@@ -217,22 +217,22 @@ def test_ctrl_c_where_there_is_nothing_to_resume(here, call, monkeypatch, verb):
 
 @pytest.mark.parametrize("share", [0.15, 0.3, 0.45, 0.6, 0.75, 0.9])
 def test_ctrl_c_at_any_moment_is_one_line(tmp_path, share):
-    """Most of these fall into imports, which would show a traceback, or lose the signal."""
-    begun = time.monotonic()
+    """Most of these moments fall into imports, where a traceback would be shown or the signal lost."""
+    started = time.monotonic()
     assert run("spaces", "nasbench201", cwd=tmp_path).code == 0
-    takes = time.monotonic() - begun
+    takes = time.monotonic() - started
     with begin("spaces", "nasbench201", cwd=tmp_path) as process:
         time.sleep(share * takes)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    if process.returncode == 0:  # the machine became faster
+    if process.returncode == 0:  # it finished before the signal
         assert out == "nasbench201: 15,625 architectures\n"
     else:
         assert (process.returncode, out, err) == (130, "", "archflow: interrupted\n")
 
 
-def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):
-    """As in a shell's background job."""
+def test_ctrl_c_stays_ignored_where_it_was(tmp_path):
+    """As in a background job of a shell."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process = begin("spaces", "nasbench201", cwd=tmp_path)

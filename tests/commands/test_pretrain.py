@@ -1,4 +1,4 @@
-"""``archflow pretrain``: the function of the same name, every task, and runs that are interrupted or killed."""
+"""``archflow pretrain``: equality with the function, every task, and interrupted or killed runs."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def weights(file):
     return torch.cat([tensor.flatten() for tensor in load_encoder(file)[0].state_dict().values()])
 
 
-def test_it_is_the_function_of_the_same_name(here, call):
+def test_it_equals_the_function_of_the_same_name(here, call):
     more = "--seed 5 --lambda1 0.25 --batch-size 16 --lr 0.01 --k 3 --proxy parameters"
     assert call(*words("pretrain", more)).code == 0
     found, provenance = load_encoder("out.archflow")
@@ -37,7 +37,7 @@ def test_it_is_the_function_of_the_same_name(here, call):
 
 
 @pytest.mark.parametrize("encoder", archflow.encoders())
-def test_an_encoder_has_its_own_size_where_none_is_given(here, call, encoder):
+def test_an_encoder_has_its_own_default_size(here, call, encoder):
     args = f"pretrain --input one.csv --encoder {encoder} --proxy none --pretrain-epochs 1 --device cpu --out one"
     assert call(*args.split()).code == 0
     own = archflow.encoder(encoder, SPACE.vocabulary)
@@ -98,7 +98,7 @@ LONG = [*LONG.split(), "--out", "long.archflow"]
 
 @pytest.fixture(scope="module")
 def uninterrupted(made, tmp_path_factory):
-    """The encoder of a run that nothing happened to."""
+    """The encoder of an uninterrupted run."""
     path = tmp_path_factory.mktemp("uninterrupted") / "encoder"
     with begin(*LONG[:-1], path, cwd=made) as process:
         assert process.wait() == 0
@@ -130,7 +130,7 @@ def test_ctrl_c(here, call, uninterrupted):
     assert first.startswith("pre-training: 4/6,000")
     assert (process.returncode, out) == (130, "")
     lines = [line for line in rest.splitlines() if not line.startswith("pre-training: ")]
-    assert lines == ["archflow: interrupted; --resume goes on from what was saved"]
+    assert lines == ["archflow: interrupted; --resume resumes from what was saved"]
     assert (here / "long.archflow").read_bytes() == PREVIOUS
     assert_resumes(call, uninterrupted)
 
@@ -148,7 +148,7 @@ def test_a_kill(here, call, uninterrupted):
     assert_resumes(call, uninterrupted)
 
 
-def test_resuming_where_nothing_was_left_begins_anew(here, call):
+def test_resuming_without_a_checkpoint_starts_from_scratch(here, call):
     assert call(*words("pretrain", "--resume")).code == 0
     assert torch.equal(weights("out.archflow"), weights("encoder.archflow"))
 

@@ -1,4 +1,4 @@
-"""``archflow proxies``: the function of the same name, in every format, and runs that are interrupted or killed."""
+"""``archflow proxies``: equality with the function, every format, and interrupted or killed runs."""
 
 import json
 import os
@@ -25,7 +25,7 @@ RUN = words("proxies", f"--input darts.csv --proxy {','.join(PROXIES)}")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_it_is_the_function_of_the_same_name(here, call, ending):
+def test_it_equals_the_function_of_the_same_name(here, call, ending):
     more = "--classes 12 --seed 5 --images white --proxy nwot,params,jacov,nwot --arch-column cell --json"
     outcome = call(*words("proxies", f"{more} --out new/out.{ending}"))
     assert outcome.code == 0, outcome.err
@@ -67,7 +67,7 @@ def test_images_of_cifar10(here, call):
     assert (read_table(OUT, SPACE)["params"] == from_folder["params"]).all()
 
 
-def test_networks_that_fail_are_told(here, call, caplog):
+def test_failing_networks_are_reported(here, call, caplog):
     space = archflow.space("nasbench101")
     write_table("archs.csv", {"arch": space.format(space.sample(6, seed=2))})
     outcome = call(*words("proxies", "--space nasbench101 --input archs.csv --proxy params --width 1 --json"))
@@ -89,7 +89,7 @@ def test_resuming_from_a_damaged_file(here, call, content):
     assert contents(here) == before
 
 
-def test_a_disk_that_is_full_from_the_beginning(here, call, full_disk):
+def test_a_disk_that_is_full_from_the_start(here, call, full_disk):
     outcome = call(*words("proxies"))
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.lines[-1].startswith("archflow: No space left on device")
@@ -103,7 +103,7 @@ def test_a_disk_that_is_full_from_the_beginning(here, call, full_disk):
 
 @pytest.fixture(scope="module")
 def uninterrupted(made, tmp_path_factory):
-    """The file of a run that nothing happened to."""
+    """The file of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     archs = read_table(made / "darts.csv", SPACE).archs
     archflow.proxies("darts", archs, processes=1, device="cpu", out=folder / OUT, **SIZES)
@@ -116,7 +116,7 @@ def measured(partial):
 
 
 def assert_resumes(here, call, monkeypatch, uninterrupted):
-    """``--resume`` measures what is left, and nothing else, and writes the file of the uninterrupted run."""
+    """``--resume`` measures only the remaining networks, and writes the same file as the uninterrupted run."""
     partial = here / f"{OUT}.partial"
     done = measured(partial)
     assert 0 < len(done) < ARCHS
@@ -138,7 +138,7 @@ def assert_resumes(here, call, monkeypatch, uninterrupted):
 
 
 def children(pid):
-    """Processes that a process began, as far as there is a /proc to look at."""
+    """Child processes, found through /proc."""
     return [
         int(stat.parent.name)
         for stat in Path("/proc").glob("[0-9]*/stat")
@@ -148,12 +148,12 @@ def children(pid):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 def test_a_kill(here, call, monkeypatch, uninterrupted):
-    """With two processes, which the killed one leaves behind."""
+    """The killed process had two worker processes, which must end too."""
     partial = here / f"{OUT}.partial"
     partial.unlink()
-    begun, own = time.monotonic(), []
+    started, own = time.monotonic(), []
     with begin(*RUN, "--processes", "2") as process:
-        while process.poll() is None and time.monotonic() < begun + PATIENCE:
+        while process.poll() is None and time.monotonic() < started + PATIENCE:
             if partial.exists() and partial.read_bytes().count(b"\n") > 2:
                 break
         own = children(process.pid)
@@ -178,7 +178,7 @@ def test_ctrl_c(here, call, monkeypatch, uninterrupted):
         patch.setattr(bulk, "measure", interrupt)
         outcome = call(*RUN)
     assert (outcome.code, outcome.out) == (130, "")
-    assert outcome.lines[-1] == "archflow: interrupted; --resume goes on from what was saved"
+    assert outcome.lines[-1] == "archflow: interrupted; --resume resumes from what was saved"
     assert len(measured(here / f"{OUT}.partial")) == 4
     assert (here / OUT).read_bytes() == PREVIOUS
     assert_resumes(here, call, monkeypatch, uninterrupted)

@@ -1,4 +1,4 @@
-"""``archflow spaces``, ``finetune``, ``rank`` and ``report``: from architectures to a ranking and a page."""
+"""``archflow spaces``, ``finetune``, ``rank``, ``suggest`` and ``report``: from architectures to a ranking."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from archflow.ranking.ranker import Ranker
 from tests.commands import CELLS, SPACE, words
 
 
-def test_spaces_lists_what_there_is(call):
+def test_spaces_lists_the_spaces(call):
     outcome = call("spaces")
     assert (outcome.code, outcome.err) == (0, "")
     for text in ("nasbench201", "15,625", "nasbench-graph", "26,206", "nor_conv_3x3"):
@@ -22,13 +22,13 @@ def test_spaces_lists_what_there_is(call):
 
 
 @pytest.mark.parametrize("name", ["nasbench201", "nasbench-graph", "nasbench-graph-proteins"])
-def test_a_space_is_written_with_closed_forms_or_without(here, call, name):
+def test_a_space_is_written_with_or_without_closed_forms(here, call, name):
     for seed in (0, 1):
         assert call("spaces", name, "--sample", 9, "--seed", seed, "--out", "out.csv").code == 0
         assert read_table("out.csv", archflow.space(name)).archs == archflow.space(name).sample(9, seed)
 
 
-def test_finetune_and_rank_are_the_ranker(here, call):
+def test_finetune_and_rank_equal_the_ranker(here, call):
     tuned = call(*words("finetune", "--pretrained encoder.archflow --validation others.parquet --seed 2 --json"))
     table, others = read_table("some.jsonl", SPACE), read_table("others.parquet", SPACE)
     model = Ranker(load_encoder("encoder.archflow")[0], "finetune", epochs=2, seed=2, device="cpu")
@@ -117,7 +117,7 @@ def test_suggestions_are_the_best_that_were_not_trained(here, call):
     assert call("suggest", "ranker.archflow", "--top", 1).out.split()[1] in SPACE.format(SPACE.enumerate())
 
 
-def test_report_shows_what_is_known(here, call):
+def test_report_shows_architectures_and_curves(here, call):
     outcome = call(*words("report", "--input unknown.csv"))
     assert (outcome.code, outcome.out, outcome.err) == (0, "report: out.html\n", "")
     page = Path("out.html").read_text()
@@ -127,7 +127,7 @@ def test_report_shows_what_is_known(here, call):
 
 
 @pytest.mark.parametrize("column", ["same", "''"])
-def test_report_where_nothing_can_be_ranked(here, call, column):
+def test_report_without_usable_accuracies(here, call, column):
     outcome = call(*words("report", f"--label-column {column} --json"))
     assert outcome.code == 0, outcome.err
     assert outcome.json["architectures"] == CELLS

@@ -1,4 +1,4 @@
-"""``archflow reproduce`` as a user calls it, on 640 cells, with an encoder and a task from the user's files."""
+"""``archflow reproduce`` on 640 cells, with an encoder and a task from the user's files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.forgetting import forgetting
 from tests.studies import PLUGIN, PRETEXTS, TABLE, TASK_PLUGIN, without_seconds
 
 PATIENCE = 600
-"""Seconds that a process may take on a busy machine."""
+"""Time limit in seconds, generous for busy machines."""
 
 STUDY = (
     *("reproduce", "table1", "--table", "nasbench201=tiny", "--pretrain-epochs", 1, "--finetune-epochs", 2),
@@ -28,7 +28,7 @@ RUNS = (len(PRETEXTS) + 1) * 2 * 2
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder to work in, with the two plug-ins, and a cache with the table."""
+    """A working folder with the two plug-ins, and a cache with the table."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, forgetting():
         patch.setenv("ARCHFLOW_CACHE", str(folder / "cache"))
@@ -42,7 +42,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(home):
-    """The lines of the whole grid, made by one command."""
+    """The lines of the whole grid, from a single command."""
     outcome = run(*GRID, "--out", "alone", "--json")
     assert outcome.code == 0, outcome.err
     return read(home / "alone")
@@ -65,8 +65,8 @@ def test_an_encoder_and_a_task_from_the_users_files(home, uninterrupted):
     assert len(list((home / "alone" / "encoders").glob("*.archflow"))) == 2 * (len(pretexts) - 1)
 
 
-def test_one_that_is_killed_then_two_at_once_one_of_them_with_two_processes(home, call, uninterrupted):
-    """The first dies while it is at work; the others share what is left, and each run is made once."""
+def test_a_killed_command_and_then_two_at_once_one_of_them_with_two_processes(home, call, uninterrupted):
+    """The first is killed at work; the others share the remaining runs, and no run is done twice."""
     first = other = begin(*GRID, "--out", "shared", "--json")
     try:
         while not read(home / "shared") and first.poll() is None:
@@ -95,7 +95,7 @@ def test_one_that_is_killed_then_two_at_once_one_of_them_with_two_processes(home
     assert not list((home / "shared" / "encoders").glob("*.partial"))
 
 
-# What it says
+# Output
 
 
 def test_without_a_name_the_studies_are_listed(call):
@@ -116,7 +116,7 @@ def test_list_shows_the_cost_and_does_nothing(home, call, uninterrupted):
         ("none", 4, 0, 0),
         *((pretext, 4, 0, 2) for pretext in (*PRETEXTS[1:], "count-edges")),
     ]
-    assert {row["hours"] for row in rows} == {None}  # nobody knows how fast the user's encoder is
+    assert {row["hours"] for row in rows} == {None}  # the speed of the user's encoder is unknown
     done = call(*GRID, "--out", "alone", "--list", "--json").json["left"]
     assert all((row["runs"], row["done"], row["pretrainings"]) == (4, 4, 0) for row in done)
     plain = call(*STUDY, "--only", "encoder=gin", "--out", "new", "--list")
@@ -128,7 +128,7 @@ def test_list_shows_the_cost_and_does_nothing(home, call, uninterrupted):
     assert sorted(home.rglob("*")) == before
 
 
-def test_what_fails_is_told_and_the_command_fails(home, call):
+def test_failures_are_reported_and_the_command_fails(home, call):
     write_table("less.csv", {"arch": TABLE.space.format(TABLE.archs[:100]), "accuracy": TABLE["accuracy"][:100]})
     assert call("tables", "add", "less.csv", "--space", "nasbench201", "--label-column", "accuracy").code == 0
     args = ("reproduce", "label-ratio", "--only", "pretext=none", "--table", "nasbench201=less", "--splits", 1)
@@ -148,7 +148,7 @@ def test_what_fails_is_told_and_the_command_fails(home, call):
 
 
 @pytest.mark.parametrize("before", [(), ("--plugin", "bag.py")], ids=["", "with a plug-in"])
-def test_ctrl_c_says_how_it_goes_on(home, call, monkeypatch, tmp_path, before):
+def test_ctrl_c_says_how_to_resume(home, call, monkeypatch, tmp_path, before):
     def interrupt(*_, **__):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
@@ -156,4 +156,4 @@ def test_ctrl_c_says_how_it_goes_on(home, call, monkeypatch, tmp_path, before):
     monkeypatch.setattr("archflow.studies.runner.perform", interrupt)
     outcome = call(*before, *STUDY, "--only", "space=nasbench201,encoder=gin,pretext=none", "--out", tmp_path / "out")
     assert (outcome.code, outcome.out) == (130, "")
-    assert outcome.lines[-1] == "archflow: interrupted; the same command goes on from what was saved"
+    assert outcome.lines[-1] == "archflow: interrupted; the same command resumes from what was saved"

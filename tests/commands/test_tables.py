@@ -1,4 +1,4 @@
-"""The command ``archflow tables``, end to end, with a small official file of every benchmark."""
+"""``archflow tables``, end to end, with a small official file of every benchmark."""
 
 import errno
 import os
@@ -63,7 +63,7 @@ def test_a_folder_stands_for_the_file_in_it(cache, files, call, here, name):
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_the_file_of_another_benchmark_is_one_clear_line(cache, files, call, name):
+def test_the_file_of_another_benchmark_is_refused_in_one_line(cache, files, call, name):
     for other, path in files.items():
         if path.name != files[name].name:
             outcome = call("tables", "add", name, path)
@@ -74,7 +74,7 @@ def test_the_file_of_another_benchmark_is_one_clear_line(cache, files, call, nam
 
 
 def assert_refused(outcome, path, reason):
-    """One line beside those that say how much was read; it names the file."""
+    """Besides progress there is one line, and it names the file."""
     mistakes = [line for line in outcome.lines if not re.match(r"reading(, MB)?: [\d,]+/[\d,]+ ", line)]
     assert (outcome.code, outcome.out, len(mistakes)) == (2, "", 1), outcome.err
     assert outcome.lines[-1] == mistakes[0]
@@ -88,7 +88,7 @@ DAMAGE = {
     "a call in a pickle": ("nasbench201/hw", lambda _: EVIL, "asks for os.remove, which is not allowed"),
     "an entry twice": ("nasbench-macro", lambda whole: whole.replace(b"22222101", b"02012100"), "is given twice"),
 }
-"""One of each kind; all that can happen to a format is in the tests of its reader."""
+"""One of each kind; the tests of the readers cover each format."""
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -105,7 +105,7 @@ def test_a_damaged_file_leaves_what_was_added(cache, files, call, here, damage):
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_a_folder_or_a_file_of_nothing_of_the_kind(cache, call, here, name):
+def test_an_unrelated_folder_or_file_is_refused(cache, call, here, name):
     (here / "folder").mkdir()
     (here / "empty").write_bytes(b"")
     (here / "zeros").write_bytes(bytes(4_096))
@@ -122,13 +122,15 @@ def test_the_list(cache, call):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_a_persons_own_file_is_added_and_evaluated(cache, call, here, ending):
+def test_a_users_own_file_is_added_and_evaluated(cache, call, here, ending):
     archs = SPACE.sample(120, seed=2)
     columns = {"cell": SPACE.format(archs), "accuracy": SPACE.parameters(archs) / 1e6, "note": ["x"] * 120}
     write_table(f"own.{ending}", columns)
     own = ("tables", "add", f"own.{ending}", "--space", "nasbench201", "--arch-column", "cell")
     own = (*own, "--label-column", "accuracy")
-    assert call(*own).out == "own: 120 architectures of nasbench201; accuracy; left out, as they are no numbers: note\n"
+    assert (
+        call(*own).out == "own: 120 architectures of nasbench201; accuracy; left out, as they are not numeric: note\n"
+    )
     done = call(*EVALUATE, "--table", "own", "--labels", 8)
     assert done.code == 0, done.err
     assert [(line["pretext"], line["labels"]) for line in done.json["lines"]] == [("none", 8), ("fgp", 8)]
@@ -147,7 +149,7 @@ def test_a_damaged_table_is_one_line(mine, cache, call, here):
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_a_table_with_a_column_arch_is_written_under_another_name(mine, call, here, ending):
     outcome = call("tables", "write", "lab/mine", "--out", f"out.{ending}")
-    outcome.assert_mistake("lab/mine has numbers in its column 'arch'; name another one with --arch-column$")
+    outcome.assert_mistake("lab/mine already has a column 'arch'; choose another name with --arch-column$")
     assert list(here.iterdir()) == []
     written = call("tables", "write", "lab/mine", "--out", f"out.{ending}", "--arch-column", "cell", "--json")
     assert written.json == {"table": "lab/mine", "architectures": 120, "out": f"out.{ending}"}
@@ -157,7 +159,7 @@ def test_a_table_with_a_column_arch_is_written_under_another_name(mine, call, he
         assert np.array_equal(again[column], values, equal_nan=True)
 
 
-def test_the_same_name_again_replaces(mine, call, here):
+def test_adding_under_the_same_name_replaces(mine, call, here):
     write_table("new.csv", {"arch": SPACE.format(SPACE.sample(3)), "x": np.arange(3)})
     added = call("tables", "add", "new.csv", "--space", "nasbench201", "--name", "lab/mine", "--json").json
     assert added == {

@@ -1,4 +1,4 @@
-"""The report: what stands in the page, and what a real browser makes of it."""
+"""The report: the content of the page, and its behaviour in a real browser."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_report(n: int = 60, **changes: Any) -> Report:
 
 
 def varied_report() -> Report:
-    """DAGs of 2 to 40 nodes, with several inputs and outputs, long edges and a node that nothing leaves."""
+    """DAGs of 2 to 40 nodes, with several inputs and outputs, long edges and a node without outgoing edges."""
     rng = np.random.default_rng(1)
     vocabulary = ["input", "conv", EVIL, "none", "output"]
     graphs = [
@@ -70,10 +70,10 @@ def written(path: Path, report: Report) -> tuple[str, dict[str, Any]]:
     return page, json.loads(data[0], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-# What stands in the page
+# Content of the page
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
+def test_the_page_refers_to_nothing_external(tmp_path: Path) -> None:
     page, _ = written(tmp_path / "report.html", make_report())
     found: list[tuple[str, str, str | None]] = []
     parser = HTMLParser()
@@ -124,7 +124,7 @@ def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
     assert sorted(rank for rank in data["methods"][0]["rankOfKnown"] if rank) == list(range(1, 60))
 
 
-def test_nothing_is_said_of_an_accuracy_that_is_not_known(tmp_path: Path) -> None:
+def test_unknown_accuracies_are_left_out(tmp_path: Path) -> None:
     for accuracy in (None, np.full(60, np.nan)):
         _, data = written(tmp_path / "report.html", make_report(accuracy=accuracy))
         assert data["accuracy"] is None
@@ -148,18 +148,18 @@ def test_the_columns_describe_the_same_architectures(tmp_path: Path) -> None:
     assert len(data["graphs"]["shapes"]) == 1
 
 
-def test_every_graph_arrives_with_its_nodes_and_edges(tmp_path: Path) -> None:
+def test_every_graph_keeps_its_nodes_and_edges(tmp_path: Path) -> None:
     report = varied_report()
     _, data = written(tmp_path / "report.html", report)
     graphs, start = data["graphs"], 0
-    for place, shape in enumerate(graphs["shape"]):  # the scores fall, and fewer than ten are all among the best
+    for place, shape in enumerate(graphs["shape"]):  # scores are descending, so the order is kept
         nodes, edges = graphs["shapes"][shape]["nodes"], graphs["shapes"][shape]["edges"]
         names = [graphs["vocabulary"][operation] for operation in graphs["operations"][start : start + nodes]]
         assert (names, [tuple(edge) for edge in edges]) == report.archs.graph(place)
         start += nodes
 
 
-def test_a_large_space_is_drawn_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_part_of_a_large_space_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "_DRAWN", 40)
     report = make_report(200, held_out=np.arange(200) >= 8)
     _, data = written(tmp_path / "report.html", report)
@@ -213,12 +213,12 @@ def test_principal_components_of_degenerate_surrogates(surrogate: np.ndarray) ->
         ({"surrogate": np.full((60, 2), np.nan)}, "finite"),
     ],
 )
-def test_a_report_that_does_not_fit_together_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_an_inconsistent_report_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_report(**changes)
 
 
-def test_an_old_report_survives_a_failure_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_report_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.html"
     write_report(path, make_report())
     before = path.read_bytes()
@@ -234,7 +234,7 @@ def test_an_old_report_survives_a_failure_to_write(tmp_path: Path, monkeypatch: 
     assert stat.S_IMODE(path.stat().st_mode) & stat.S_IRUSR
 
 
-# What a browser makes of it
+# Behaviour in a browser
 
 Open = Callable[[Report], Any]
 
@@ -461,7 +461,7 @@ def test_a_browser_shows_a_report_without_accuracies(opened: Open) -> None:
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
-def test_a_browser_says_so_when_it_draws_a_part(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_says_when_only_part_is_drawn(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "_DRAWN", 40)
     browser = opened(make_report())
     assert "40 of the 60 architectures are drawn" in css(browser, "#map-note")[0].text

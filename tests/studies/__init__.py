@@ -1,4 +1,4 @@
-"""A table of 640 architectures, of which 321 are the pool and 3 a label in a hundred; lines of results made by hand."""
+"""A table of 640 architectures (pool: 321, of which 1 % is 3), plug-ins, and hand-made lines of results."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from archflow.benchmarks.table import Table
 
 SPACE = NASBench201()
 PRETEXTS = ("none", "graphcl", "arch2vec", "gmae", "zero-cost", "fgp")
-"""Of the study table1."""
+"""The pretexts of the study table1."""
 
 PLUGIN = """
 import torch
@@ -25,7 +25,7 @@ class Bag(NodeEncoder):
 
 archflow.register("encoder", Bag.name, Bag)
 """
-"""An encoder in no more than 20 lines: the mean of a learned vector for each operation."""
+"""An encoder in at most 20 lines: the mean of a learned vector for each operation."""
 
 TASK_PLUGIN = """
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class CountEdges(archflow.Task):
 
 archflow.register("task", "count-edges", CountEdges)
 """
-"""A pre-training task: how many edges an architecture has."""
+"""A pretext task: predict the number of edges."""
 
 
 def made_up_table(name="tiny", count=640) -> Table:
@@ -75,14 +75,14 @@ def line(key, **changes):
 
 
 def without_seconds(lines):
-    """Lines without what differs from one sitting to the next, by key."""
+    """Lines by key, without the times."""
     found = {each["key"]: {k: v for k, v in each.items() if not k.endswith("seconds")} for each in lines}
     assert len(found) == len(lines)
     return found
 
 
 class InterruptAt:
-    """A progress callback that raises once so much of a phase is done."""
+    """A progress callback that raises KeyboardInterrupt at a point in a phase."""
 
     def __init__(self, phase, done):
         self.phase, self.done = phase, done

@@ -1,4 +1,4 @@
-"""Fixtures of several studies' tests."""
+"""Fixtures for the tests of studies."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.studies import TABLE, made_up_table
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Two tables of nasbench201, "tiny" and "less"; a budget "tiny" with the proxies that the space itself knows."""
+    """Two tables of nasbench201, "tiny" and "less"; a budget "tiny" with the closed-form proxies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCHFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
         sizes = {name: {"hidden": 8, "layers": 2} for name in ("resgatedgcn", "gin", "mlp")}
@@ -24,7 +24,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How often something is pre-trained and fine-tuned."""
+    """Counts pre-trainings and fits."""
     count = {"pretrain": 0, "fit": 0}
 
     class Counting(Ranker):

@@ -21,7 +21,7 @@ def committed():
     ("heading", "name", "epochs", "left_out"),
     [
         ("table1, 20 epochs", "table1", None, 0),
-        ("table1, 200 epochs", "table1", 200, 2),  # FlowerFormer without pre-training is there once, above
+        ("table1, 200 epochs", "table1", 200, 2),  # FlowerFormer without pre-training appears only in the table above
         ("ablation, 20 epochs", "ablation", None, 0),
         ("operation-probe", "operation-probe", None, 0),
         ("speed", "speed", None, 0),

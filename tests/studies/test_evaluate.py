@@ -40,7 +40,7 @@ ONE = {"labels": (0.1,), "seeds": 1, "splits": 1}
 
 
 def run(out, table=TABLE, **changes):
-    torch.manual_seed(int(torch.randint(1 << 30, ()).item()))  # the caller's random state must not matter
+    torch.manual_seed(int(torch.randint(1 << 30, ()).item()))  # the result must not depend on the caller's random state
     return evaluate(table, out=out, **{**SMALL, **changes})
 
 
@@ -92,11 +92,11 @@ def test_every_run_is_one_line_with_its_scores(whole):
         assert (line["pretrain_seconds"] > 0) == (line["pretext"] == "fgp") == bool(line["encoder_key"])
         assert line["versions"] == versions()
     assert outcome.table == outcome.files[0].read_text() == (folder / "evaluate.md").read_text()
-    assert outcome.table.count("\n") == 2 + 4 + 1 + 2 + 2  # two methods × two shares, and what pre-training adds
+    assert outcome.table.count("\n") == 2 + 4 + 1 + 2 + 2  # two methods × two shares, and the gains table
 
 
-def test_a_line_says_all_settings_and_not_only_those_that_were_named(tmp_path):
-    """A default may change from one version to the next, so a result must say which it was made with."""
+def test_a_line_records_all_settings_including_defaults(tmp_path):
+    """Defaults may change between versions, so a result must record the values that it was made with."""
     (line,) = run(tmp_path, **ONE, methods=["fgp"], encoder_settings={"hidden": 8}).lines
     settings = line["settings"]
     assert settings["encoder_settings"] == {"hidden": 8, "layers": 3}
@@ -108,7 +108,7 @@ def test_a_line_says_all_settings_and_not_only_those_that_were_named(tmp_path):
     )
 
 
-def test_a_kept_encoder_says_how_it_was_pre_trained(whole):
+def test_a_kept_encoder_records_its_pre_training(whole):
     outcome, folder = whole
     for line in outcome.lines:
         if line["pretext"] == "fgp":
@@ -121,8 +121,8 @@ def test_a_kept_encoder_says_how_it_was_pre_trained(whole):
             assert provenance["seconds"] == line["pretrain_seconds"]
 
 
-def test_a_run_is_what_the_python_face_gives(whole):
-    """One run without pre-training and one with it, done again step by step."""
+def test_a_run_equals_the_same_steps_through_the_public_api(whole):
+    """One run without pre-training and one with it, repeated step by step."""
     outcome, folder = whole
     part, accuracy = split(300, 100, 0.2, 1), TABLE["accuracy"]
     for method in ("none", "fgp"):
@@ -170,7 +170,7 @@ def test_every_task_is_a_method_with_its_own_settings(tmp_path):
     assert len({line["tau"] for line in outcome.lines}) > 3
 
 
-def test_rivals_stand_beside_the_encoder_and_the_best_of_all_is_bold(tmp_path):
+def test_rivals_are_listed_with_the_encoder_and_the_best_is_bold(tmp_path):
     outcome = run(tmp_path, methods=["none", "random", "proxy:parameters"], **ONE)
     assert [(line["encoder"], line["head"]) for line in outcome.lines] == [
         *(("resgatedgcn", "finetune"), ("none", "random"), ("none", "proxy:parameters")),
@@ -180,11 +180,11 @@ def test_rivals_stand_beside_the_encoder_and_the_best_of_all_is_bold(tmp_path):
     assert not list((tmp_path / "encoders").glob("*.archflow"))
 
 
-# Test labels decide nothing
+# Test labels influence no choice
 
 
 def permuted(table, positions, seed=5):
-    """The table with the accuracies at the positions dealt out anew."""
+    """The table with the accuracies at the positions permuted."""
     accuracy = table["accuracy"].copy()
     accuracy[positions] = accuracy[np.random.default_rng(seed).permutation(positions)]
     return replace(table, columns={**table.columns, "accuracy": accuracy})
@@ -198,18 +198,18 @@ def one_split(tmp_path_factory):
 
 
 def changed_scores(one_split, positions):
-    """Which scores differ in each run if the accuracies at these positions are dealt out anew; the folder is shared."""
+    """The scores of each run that change if the accuracies at these positions are permuted; the folder is shared."""
     settings, before, folder = one_split
     after = run(folder, permuted(TABLE, positions), **settings).lines
     names = ("tau", "validation_tau", "best_epoch", "encoder_key")
     return [{n for n in names if old[n] != new[n]} for old, new in zip(before, after, strict=True)]
 
 
-def test_the_labels_of_the_test_set_choose_nothing(one_split):
+def test_test_labels_influence_no_choice(one_split):
     assert changed_scores(one_split, split(300, 100, 0.2, 0).test) == [{"tau"}] * 4
 
 
-def test_labels_of_the_pool_beyond_the_labelled_share_are_not_used_at_all(one_split):
+def test_pool_labels_beyond_the_labelled_share_are_not_used(one_split):
     assert changed_scores(one_split, np.random.default_rng(0).permutation(300)[20:100]) == [set()] * 4
 
 
@@ -225,7 +225,7 @@ def test_validation_labels_choose_the_epoch(one_split):
     ("phase", "done", "kept_runs", "pretrained"),
     [("runs", 4, 4, 2), ("fine-tuning", 2, 2, 2), ("runs", 12, 12, 1), ("pre-training", 300, 8, 2)],
 )
-def test_an_interrupted_call_goes_on_as_if_nothing_had_happened(
+def test_an_interrupted_call_resumes_as_if_nothing_had_happened(
     tmp_path, whole, counted, phase, done, kept_runs, pretrained
 ):
     with pytest.raises(KeyboardInterrupt):
@@ -241,7 +241,7 @@ def test_an_interrupted_call_goes_on_as_if_nothing_had_happened(
     assert next(each[1] for each in told if each[0] == "runs") == kept_runs
 
 
-def test_the_same_again_does_nothing_and_a_wider_grid_the_rest(tmp_path, whole, counted):
+def test_a_repeated_call_does_nothing_and_a_wider_grid_only_the_rest(tmp_path, whole, counted):
     out = shutil.copytree(whole[1], tmp_path / "out")
     assert run(out).lines == whole[0].lines
     assert counted == {"pretrain": 0, "fit": 0}
@@ -264,13 +264,13 @@ def test_the_same_again_does_nothing_and_a_wider_grid_the_rest(tmp_path, whole, 
     ],
     ids=["column", "pool", "proxies", "encoder", "task", "pretraining", "head", "accuracies", "architectures"],
 )
-def test_other_settings_or_data_are_other_runs_in_the_same_folder(tmp_path, whole, changes, pretrained, counted):
+def test_other_settings_or_data_give_new_runs_in_the_same_folder(tmp_path, whole, changes, pretrained, counted):
     out = shutil.copytree(whole[1], tmp_path / "out")
     outcome = run(out, labels=(0.1,), splits=1, **changes)
     assert read(out)[:RUNS] == read(whole[1])
     new = {line["key"] for line in outcome.lines} - {line["key"] for line in whole[0].lines}
     assert len(outcome.lines) == 4
-    # Without pre-training nothing depends on what belongs to it.
+    # Without pre-training, its settings do not matter.
     assert len(new) == (2 if {"proxies", "task_settings", "pretraining"} & changes.keys() else 4)
     assert counted == {"pretrain": pretrained, "fit": len(new)}
     assert len({line["encoder_key"] for line in outcome.lines} - {""}) == 2
@@ -283,7 +283,7 @@ def test_other_settings_or_data_are_other_runs_in_the_same_folder(tmp_path, whol
     ("changes", "reason"),
     [
         ({"methods": ["fgp", "magic"]}, "unknown method 'magic'; known methods: none, .*fgp"),
-        ({"methods": []}, "no method is named"),
+        ({"methods": []}, "no methods are given"),
         ({"proxies": "luck"}, "unknown proxy 'luck'; known: closed-form, .*parameters, .*accuracy, noise"),
         ({"methods": ["proxy:luck"]}, "unknown proxy 'luck'"),
         ({"columns": ["luck"]}, "made up has no column 'luck'; it has: accuracy, noise"),
@@ -296,7 +296,7 @@ def test_other_settings_or_data_are_other_runs_in_the_same_folder(tmp_path, whol
         ({"device": "abacus"}, "there is no device 'abacus' here"),
         ({"task_settings": {"fgp": {"lambda1": 0.0, "lambda2": 0.0}}}, "nothing to learn"),
         ({"task_settings": {"fgp": {"luck": 1}}}, "the task fgp has no setting 'luck'; it has: alpha, .*lambda1"),
-        ({"task_settings": {"zero-cost": {}, "gmae": {}}}, "settings for gmae, zero-cost, which is not compared"),
+        ({"task_settings": {"zero-cost": {}, "gmae": {}}}, "settings are given for gmae, zero-cost, but no method"),
         ({"methods": ["zero-cost"], "proxies": "none"}, "the task zero-cost learns from proxies, but there are none"),
         ({"table": replace(TABLE, default="")}, "which of its columns is the accuracy"),
         ({"table": replace(TABLE, columns={"accuracy": np.ones(300)})}, "equal"),
@@ -316,7 +316,7 @@ def test_an_unwritable_folder_is_noticed_before_the_work(tmp_path, counted):
     assert (tmp_path / "file").read_text() == "text"
 
 
-# Several columns, and architectures that nobody trained
+# Several columns, and architectures without an accuracy
 
 
 def test_several_columns_share_the_pre_trained_encoders(tmp_path, counted, whole):

@@ -12,7 +12,7 @@ def run(point, budget=BUDGETS["published"]):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_grid_is_every_value_with_every_other_but_no_pre_training_comes_once(name):
+def test_a_grid_combines_all_values_but_has_runs_without_pre_training_once(name):
     study = STUDIES[name]
     found = list(grid(study, {}, [3, 4], 2))
     trained = [pretext for pretext in study.pretexts if pretext != "none"]
@@ -30,7 +30,7 @@ def test_a_grid_is_every_value_with_every_other_but_no_pre_training_comes_once(n
     assert all(key not in seen[:start] for start, key in enumerate(seen) if start and seen[start - 1] != key)
 
 
-def test_values_may_be_added_once():
+def test_added_values_appear_once():
     plain = list(grid(STUDIES["encoders"], {}, [0], 1))
     more = list(grid(STUDIES["encoders"], {"encoder": ["gin", "gin", "mlp"], "pretext": ["fgp-2-rounds"]}, [0], 1))
     assert len(plain) == 3 * 3 * 3
@@ -44,7 +44,7 @@ def test_an_unknown_value_lists_the_known_ones(axis, known):
         list(grid(STUDIES["table1"], {axis: ["nope"]}, [0], 1))
 
 
-def test_a_head_that_needs_no_encoder_comes_once_without_one():
+def test_a_head_that_needs_no_encoder_appears_once_without_one():
     added = {"head": ["random", "proxy:flops"]}
     plain = list(grid(STUDIES["table1"], {}, [0], 2))
     more = [point for point in grid(STUDIES["table1"], added, [0], 2) if point not in plain]

@@ -22,7 +22,7 @@ def test_lines_are_read_as_they_were_added(tmp_path):
     assert len((tmp_path / FILE).read_text().splitlines()) == 5
 
 
-def test_what_json_has_not_becomes_null(tmp_path):
+def test_nan_and_infinity_become_null(tmp_path):
     append(tmp_path, line(0, tau=float("nan"), p_at_1=float("inf")))
     (found,) = read(tmp_path)
     assert (found["tau"], found["p_at_1"]) == (None, None)
@@ -31,7 +31,7 @@ def test_what_json_has_not_becomes_null(tmp_path):
 
 @settings(deadline=None, max_examples=30)
 @given(cut=st.integers(min_value=0))
-def test_a_file_cut_off_anywhere_is_read_up_to_its_last_whole_line_and_goes_on(tmp_path_factory, cut):
+def test_a_file_cut_off_anywhere_is_read_up_to_its_last_whole_line_and_continued(tmp_path_factory, cut):
     folder = tmp_path_factory.mktemp("cut")
     whole = [line(number, space="größer") for number in range(4)]
     text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in whole).encode()
@@ -39,7 +39,7 @@ def test_a_file_cut_off_anywhere_is_read_up_to_its_last_whole_line_and_goes_on(t
     kept = text[: cut % len(text)]
     (folder / FILE).write_bytes(kept)
     found = read(folder)
-    # A line is whole with its last brace, whether or not its end was written.
+    # A line is complete with its last brace, even without the newline.
     assert found == whole[: sum(len(kept) >= end for end in ends)]
     append(folder, line("new"))
     assert read(folder) == [*found, line("new")]
@@ -55,15 +55,15 @@ def test_the_first_line_of_a_key_counts(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["3", "[]", "null", '{"tau": 1}'])
-def test_a_file_of_something_else(tmp_path, text):
+def test_a_line_that_is_not_a_result(tmp_path, text):
     append(tmp_path, line(0))
     with (tmp_path / FILE).open("a") as file:
         file.write(f"{text}\n")
-    with pytest.raises(ValueError, match=rf"^line 2 of .*{FILE} is no result of a study"):
+    with pytest.raises(ValueError, match=rf"^line 2 of .*{FILE} is not a study result"):
         read(tmp_path)
 
 
-def test_blank_lines_and_zeros_of_a_killed_machine_are_passed_over(tmp_path):
+def test_blank_lines_and_zeros_after_a_crash_are_skipped(tmp_path):
     (tmp_path / FILE).write_bytes(b"\n\n" + json.dumps(line(0)).encode() + b"\n" + bytes(40))
     append(tmp_path, line(1))
     assert [each["key"] for each in read(tmp_path)] == ["0", "1"]
@@ -93,7 +93,7 @@ for number in range(100):
 """
 
 
-def test_processes_that_write_at_once_mix_nothing(tmp_path):
+def test_concurrent_writers_do_not_mix_lines(tmp_path):
     command = [sys.executable, "-c", WRITER, tmp_path]
     writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]

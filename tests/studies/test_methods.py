@@ -68,7 +68,7 @@ def test_every_named_method_has_a_known_task_and_head():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_proxy_by_itself_ranks_as_the_labels_say(sign):
+def test_a_single_proxy_takes_its_sign_from_the_labels(sign):
     values = sign * np.log(TABLE.space.parameters(TABLE.archs))
     table = replace(TABLE, columns={**TABLE.columns, "mine": values})
     part = LabelledTable(table).split(0.05, 0)
@@ -79,7 +79,7 @@ def test_a_proxy_by_itself_ranks_as_the_labels_say(sign):
     assert (found.validation_tau, found.best_epoch) == (None, None)
 
 
-def test_what_a_proxy_does_not_know_ranks_last():
+def test_architectures_without_a_proxy_value_rank_last():
     values = np.where(np.arange(640) % 3, TABLE["accuracy"], np.nan)
     found = ranked("proxy:mine", replace(TABLE, columns={**TABLE.columns, "mine": values}))
     assert 0.3 < found.tau < 1
@@ -87,7 +87,7 @@ def test_what_a_proxy_does_not_know_ranks_last():
     assert np.isnan(nothing.tau)
 
 
-def test_random_is_random_and_repeats():
+def test_random_scores_are_random_and_repeatable():
     taus = [ranked("random", seed=seed, number=number).tau for seed in (0, 1) for number in (0, 1)]
     assert len(set(taus)) == 4
     assert max(map(abs, taus)) < 0.2
@@ -97,7 +97,7 @@ def test_random_is_random_and_repeats():
 @pytest.mark.parametrize(
     ("taus", "tau", "epoch"), [([0.1, 0.5, 0.2], 0.5, 2), ([np.nan, 0.2, np.nan], 0.2, 2), ([np.nan] * 3, np.nan, 3)]
 )
-def test_the_best_epoch_where_tau_is_not_always_defined(taus, tau, epoch):
+def test_the_best_epoch_if_tau_is_sometimes_undefined(taus, tau, epoch):
     found = best_epoch(taus)
     assert found[0] == pytest.approx(tau, nan_ok=True)
     assert found[1] == epoch
@@ -105,7 +105,7 @@ def test_the_best_epoch_where_tau_is_not_always_defined(taus, tau, epoch):
 
 @pytest.mark.parametrize("head", ["gp", "trees", "gp-proxies", "gp-paths", "gp-onehot", "gp-wl"])
 def test_a_rival_learns_from_all_labels(head):
-    """All labels: with those of the validation architectures dealt out anew it ranks otherwise."""
+    """The ranking changes if only the validation labels are permuted."""
     found = ranked(head)
     assert found.tau > 0.25
     accuracy = TABLE["accuracy"].copy()
@@ -115,7 +115,7 @@ def test_a_rival_learns_from_all_labels(head):
     assert ranked(head).tau == found.tau
 
 
-def test_what_heads_read():
+def test_which_proxies_heads_read():
     own = "closed-form,mine,measured/jacov,flops"
     assert head_proxies("gp", SPACE, own) == head_proxies("trees", SPACE, own) == "closed-form,measured,mine"
     assert head_proxies("gp-proxies", table_space("nasbench101"), "none") == "closed-form"
@@ -123,7 +123,7 @@ def test_what_heads_read():
         assert head_proxies(head, SPACE, own) == "none"
 
 
-def test_one_hot_decisions_and_neighbourhoods_by_hand():
+def test_one_hot_decisions_and_neighbourhoods_match_a_plain_computation():
     data = LabelledTable(TABLE)
     part, rows = data.split(0.05, 0), np.array([5, 3])
     onehot = BLOCKS["onehot"](data, part, None)(rows)

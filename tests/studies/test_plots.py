@@ -51,7 +51,7 @@ def rings(panel):
     return [tuple(xy[0] for xy in each.get_data()) for each in panel.lines if each.get_fillstyle() == "none"]
 
 
-def test_a_curve_over_labels_with_rings_for_what_was_published():
+def test_a_curve_over_labels_with_rings_for_published_values():
     tau, p_at_1 = draw("label-ratio", RATIOS).axes
     found = curves(tau)
     assert list(found) == ["resgatedgcn, none", "resgatedgcn, fgp"]
@@ -73,7 +73,7 @@ def test_more_curves_than_colours_and_several_encoders():
     assert all([x for x, _ in points] == [1, 10] for points in found.values())
 
 
-def test_a_row_for_each_with_its_deviation():
+def test_one_point_per_row_with_its_deviation():
     panels = draw("table1", TABLE1).axes
     assert [panel.get_title().split(":")[0] for panel in panels] == 2 * ["nasbench101"] + 2 * ["nasbench201"]
     labels = [label.get_text() for label in panels[0].get_yticklabels()]
@@ -85,7 +85,7 @@ def test_a_row_for_each_with_its_deviation():
     assert high - low == pytest.approx(4)  # twice the sample deviation of 50, 52, 54
 
 
-def test_what_a_probe_tells_beside_the_more_common_answer():
+def test_probe_accuracies_beside_the_more_common_answer():
     panels = draw("operation-probe", PROBED).axes
     assert [panel.get_title() for panel in panels] == ["nasbench101", "nasbench201"]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["a", "b"]
@@ -98,7 +98,7 @@ def test_what_a_probe_tells_beside_the_more_common_answer():
     ]
 
 
-def test_a_bar_for_each_encoder_the_fastest_on_top():
+def test_one_bar_per_encoder_with_the_fastest_on_top():
     (panel,) = draw("speed", TIMED).axes
     assert [label.get_text() for label in panel.get_yticklabels()] == ["fast", "slow"]
     assert [bar.get_width() for bar in panel.patches] == [1000, 10]
@@ -107,7 +107,7 @@ def test_a_bar_for_each_encoder_the_fastest_on_top():
 
 
 class Cells(HTMLParser):
-    """The text of a page, and the tags that are open at its end."""
+    """The text of a page, its links, and the tags still open at its end."""
 
     def __init__(self):
         super().__init__()
@@ -132,7 +132,7 @@ class Cells(HTMLParser):
     ("name", "lines"),
     [("draws", TABLE1[:18]), ("label-ratio", RATIOS), ("operation-probe", PROBED), ("speed", TIMED)],
 )
-def test_a_table_and_figures_are_made_from_lines_alone(tmp_path, name, lines):
+def test_a_table_and_plots_are_made_from_lines_alone(tmp_path, name, lines):
     table, files = present(name, "", lines, tmp_path)
     assert [file.name for file in files] == [f"{name}.{ending}" for ending in ("md", "png", "svg", "html")]
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in files}
@@ -157,7 +157,7 @@ def test_a_table_and_figures_are_made_from_lines_alone(tmp_path, name, lines):
     assert [(again / file.name).read_bytes() for file in files] == [markdown, png, svg, page]
 
 
-def test_what_a_line_says_cannot_become_html(tmp_path):
+def test_values_from_lines_are_escaped_in_html(tmp_path):
     lines = [line(0, encoder="<script>alert(1)</script>"), line(1, encoder="b", pretext="<b>")]
     present("table1", "", lines, tmp_path)
     page = (tmp_path / "table1.html").read_text()
@@ -165,12 +165,12 @@ def test_what_a_line_says_cannot_become_html(tmp_path):
     assert "&lt;script&gt;" in page
 
 
-def test_figures_that_are_not_defined_are_no_error(tmp_path):
+def test_undefined_scores_are_no_error(tmp_path):
     for name in ("table1", "label-ratio"):
         present(name, "", [line(0, tau=None, p_at_1=None), line(1, pretext="none", tau=None)], tmp_path)
 
 
-def test_without_matplotlib_there_is_the_table(tmp_path, monkeypatch):
+def test_without_matplotlib_only_the_table_is_written(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.delitem(sys.modules, "archflow.studies.plots")

@@ -35,12 +35,12 @@ def test_the_published_pool_of_nasbench101():
 
 
 @pytest.mark.parametrize(("count", "most"), [(300, 151), (85, 43)])
-def test_the_pool_of_a_small_table_leaves_something_to_test(count, most):
+def test_the_pool_of_a_small_table_leaves_test_architectures(count, most):
     assert 2 <= default_pool("nasbench201", count) <= most
     assert len(split(count, default_pool("nasbench201", count), 0.5, 0).test) >= 2
 
 
-def test_more_labels_contain_the_fewer_and_the_rest_stays():
+def test_larger_labelled_sets_contain_smaller_ones_and_the_other_parts_stay_the_same():
     one, five, ten = (split(15_625, 7_813, share, 4) for share in (0.01, 0.05, 0.1))
     assert np.array_equal(five.labelled[:78], one.labelled)
     assert np.array_equal(ten.labelled[:390], five.labelled)
@@ -48,7 +48,7 @@ def test_more_labels_contain_the_fewer_and_the_rest_stays():
     assert np.array_equal(one.test, ten.test)
 
 
-def test_a_split_is_the_same_every_time_and_unlike_the_others():
+def test_a_split_is_repeatable_and_differs_from_the_others():
     first, again, other = split(300, 100, 0.1, 0), split(300, 100, 0.1, 0), split(300, 100, 0.1, 1)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert set(first.labelled) != set(other.labelled)
@@ -56,19 +56,19 @@ def test_a_split_is_the_same_every_time_and_unlike_the_others():
 
 
 @pytest.mark.parametrize(("labels", "labelled"), [(0.29, 29), (1.0, 100), (0.02, 2), (56, 56)])
-def test_rounding_loses_no_label_and_labels_above_one_are_a_number(labels, labelled):
+def test_rounding_loses_no_label_and_values_above_one_are_counts(labels, labelled):
     assert len(split(300, 100, labels, 1).labelled) == labelled  # 0.29 × 100 is 28.999999999999996
     assert np.array_equal(split(300, 100, labels, 1).labelled, split(300, 100, 1.0, 1).labelled[:labelled])
 
 
 @pytest.mark.parametrize("labels", [0, 0.0199, 1e-9, -0.1, -3, 1.01, 1.5, 101, float("nan"), float("inf")])
-def test_a_share_that_leaves_too_few_labels(labels):
+def test_too_few_labels_are_refused(labels):
     with pytest.raises(ValueError, match=r"of a pool of 100 out of 300 does not leave two labels or more"):
         split(300, 100, labels, 0)
 
 
 @pytest.mark.parametrize(("count", "pool"), [(300, 259), (300, 300), (300, 1_000), (300, 0), (300, -5), (50, 25)])
-def test_a_pool_that_does_not_fit(count, pool):
+def test_a_pool_that_does_not_fit_is_refused(count, pool):
     with pytest.raises(ValueError, match="does not leave"):
         split(count, pool, 0.5, 0)
     assert len(split(300, 258, 0.5, 0).test) == 2
@@ -90,7 +90,7 @@ def test_architectures_without_an_accuracy_are_in_no_split():
 @pytest.mark.parametrize(
     ("accuracy", "reason"),
     [
-        (np.full(640, np.nan), "holds no number"),
+        (np.full(640, np.nan), "has no values"),
         (np.where(np.arange(640) == 7, np.inf, TABLE["accuracy"]), "infinity"),
         (np.ones(640), "equal"),
     ],
@@ -101,12 +101,12 @@ def test_accuracies_that_cannot_be_ranked(accuracy, reason):
         LabelledTable(replace(TABLE, columns={"accuracy": accuracy}))
 
 
-def test_a_table_without_a_default_column_needs_one_to_be_named():
+def test_a_table_without_a_default_column_needs_a_named_one():
     with pytest.raises(ValueError, match=r"the table tiny does not say which of its columns .* name one of: accuracy$"):
         LabelledTable(replace(TABLE, default=""))
 
 
-def test_a_source_tells_data_apart():
+def test_different_data_give_different_sources():
     columns = {"accuracy": TABLE["accuracy"], "own": np.arange(640.0)}
     source = LabelledTable(replace(TABLE, columns=columns)).source("own,flops", "own")
     assert source.proxy_values
@@ -124,7 +124,7 @@ def test_a_source_tells_data_apart():
     assert LabelledTable(TABLE).source("closed-form").proxy_values == ""
 
 
-def test_a_pool_or_a_share_to_pre_train_on():
+def test_pre_training_on_a_pool_or_a_share():
     data = LabelledTable(Table("t", SPACE, TABLE.archs, {"a": TABLE["accuracy"]}, "a"))
     part = data.split(0.01, 1)
     assert np.array_equal(data.pretraining_rows("pool", 0, 1), np.sort(np.random.default_rng(1).permutation(640)[:321]))
@@ -133,7 +133,7 @@ def test_a_pool_or_a_share_to_pre_train_on():
     assert (len(fifth), len(most)) == (128, 384)
     assert set(fifth) < set(most)
     assert set(fifth) != set(data.pretraining_rows(0.2, 1, 1))
-    for rows in data.split(0.1, 1):  # it has nothing to do with any split
+    for rows in data.split(0.1, 1):  # the share is independent of any split
         assert len(set(fifth) & set(rows)) < 0.5 * len(rows)
 
 
@@ -157,7 +157,7 @@ NOT_THE_ENCODERS += ("head_proxies", "head_proxy_values")
 
 
 @pytest.mark.parametrize("name", sorted(OTHER | OTHER_SOURCE))
-def test_a_key_says_each_setting(name):
+def test_a_key_depends_on_each_setting(name):
     if name in OTHER:
         other = replace(RUN, **{name: OTHER[name]})
     else:
@@ -166,20 +166,20 @@ def test_a_key_says_each_setting(name):
     assert (other.encoder_key == RUN.encoder_key) == (name in NOT_THE_ENCODERS)
 
 
-def test_every_setting_is_tried_but_names_that_say_nothing():
+def test_every_setting_is_covered_except_names_without_effect():
     assert {field.name for field in fields(Run)} - OTHER.keys() == {"pretext", "source"}
     assert {field.name for field in fields(Source)} - OTHER_SOURCE.keys() == {"table"}
     assert replace(RUN, pretext="the same by another name", source=replace(SOURCE, table="u")).key == RUN.key
 
 
-def test_the_pool_is_another_for_each_split_and_column():
+def test_pre_training_on_the_pool_depends_on_split_and_column():
     pool = replace(RUN, share="pool")
     assert pool.encoder_key != replace(pool, split=1).encoder_key
     assert pool.encoder_key != replace(pool, source=replace(SOURCE, accuracy="x")).encoder_key
 
 
 @pytest.mark.parametrize("name", ["share", "task_settings", "pretraining", "pretext"])
-def test_what_is_not_pre_trained_depends_on_nothing_of_it(name):
+def test_without_pre_training_its_settings_do_not_matter(name):
     plain = replace(RUN, task="none")
     changed_run = replace(plain, **{name: {**OTHER, "pretext": "x"}[name]})
     assert (changed_run.key, changed_run.encoder_key) == (plain.key, plain.encoder_key)
@@ -187,6 +187,6 @@ def test_what_is_not_pre_trained_depends_on_nothing_of_it(name):
     assert other_proxies.key == plain.key
 
 
-def test_a_new_setting_with_the_old_behaviour_as_its_default_changes_no_key():
+def test_settings_that_equal_their_defaults_do_not_enter_keys():
     assert changed(FinetuneSettings()) == changed(None) == {}
     assert changed(FinetuneSettings(epochs=3)) == {"epochs": 3}

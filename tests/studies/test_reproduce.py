@@ -44,14 +44,14 @@ def redo(name, out, only=(), **changes):
 
 
 def planned(name, only=(("space", "nasbench201"),), **changes):
-    """The jobs of a study, their runs, and what cannot be run."""
+    """The jobs of a study, their runs, and the failures."""
     found = plan(name, Choice(only=only, **{**of(name), **changes}))
     return found.jobs, [run for job in found.jobs for run in job.runs], found.failures
 
 
 @pytest.fixture(autouse=True)
 def without_plots(monkeypatch):
-    """Figures take longer than all else here; the study ``label_ratio`` has them."""
+    """Plots take longer than everything else here; test_plots.py covers them."""
 
     def save(name, lines, stem):
         files = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
@@ -63,7 +63,7 @@ def without_plots(monkeypatch):
 
 
 class Spy:
-    """Records what is pre-trained: the task, the seed, the task's settings, the architectures, and the proxies."""
+    """Records each pre-training: the task, the seed, the task's settings, the architectures, and the proxies."""
 
     def __init__(self, patch):
         self.calls = []
@@ -81,7 +81,7 @@ def spy(monkeypatch):
 
 @pytest.fixture(scope="module")
 def label_ratio(home, tmp_path_factory):
-    """The study label-ratio, its folder, and what was pre-trained for it."""
+    """The study label-ratio, its folder, its pre-trainings, and its progress calls."""
     folder = tmp_path_factory.mktemp("label-ratio")
     with pytest.MonkeyPatch.context() as patch:
         spy = Spy(patch)
@@ -90,10 +90,10 @@ def label_ratio(home, tmp_path_factory):
     return outcome, folder, spy.calls, told
 
 
-# What lands in the folder
+# Contents of the folder
 
 
-def test_one_line_a_run_in_the_order_of_the_grid(label_ratio):
+def test_one_line_per_run_in_grid_order(label_ratio):
     outcome, folder, _, told = label_ratio
     assert (len(read(folder)), outcome.runs, outcome.failures) == (18, 18, [])
     assert without_seconds(read(folder)) == without_seconds(outcome.lines)
@@ -109,7 +109,7 @@ def test_one_line_a_run_in_the_order_of_the_grid(label_ratio):
     assert (counts[0], counts[-1], {total for _, total in counts}) == ((0, 18), (18, 18), {18})
 
 
-def test_evaluate_finds_the_same_runs_done(label_ratio, tmp_path, spy):
+def test_evaluate_finds_the_same_runs_finished(label_ratio, tmp_path, spy):
     outcome = label_ratio[0]
     copied(label_ratio[1], tmp_path)
     result = evaluate(
@@ -140,7 +140,7 @@ def test_files_beside_the_lines(label_ratio):
 
 
 def copied(folder, out, lines=True, cut=0):
-    """A copy of the encoders of a folder, and of its lines, of which the last bytes may be cut off."""
+    """A copy of a folder's encoders and lines; the last ``cut`` bytes of the lines are left out."""
     (out / "encoders").mkdir()
     for file in (folder / "encoders").glob("*.archflow"):
         (out / "encoders" / file.name).write_bytes(file.read_bytes())
@@ -150,7 +150,7 @@ def copied(folder, out, lines=True, cut=0):
     return out
 
 
-def test_the_table_shows_all_that_is_done_whichever_runs_were_asked_for(label_ratio, tmp_path):
+def test_the_table_shows_all_finished_runs_whichever_were_requested(label_ratio, tmp_path):
     whole, folder, _, _ = label_ratio
     copied(folder, tmp_path)
     outcome = redo("label-ratio", tmp_path, [("pretext", "none"), ("labels", "0.05")])
@@ -158,25 +158,24 @@ def test_the_table_shows_all_that_is_done_whichever_runs_were_asked_for(label_ra
     assert (outcome.runs, outcome.failures) == (2, [])
     assert outcome.table == whole.table == (tmp_path / "label-ratio.md").read_text()
     assert redo("label-ratio", tmp_path, [("pretext", "none")], splits=1).table == whole.table
-    # Where there is no table at hand, what was run on one is shown all the same.
+    # Finished runs are shown even if their table is no longer available.
     other = reproduce("label-ratio", only=[("space", "darts")], out=tmp_path, **{**SMALL, "source": []})
     assert (other.lines, len(other.failures), other.table) == ([], 1, whole.table)
 
 
-def test_no_table_is_made_of_runs_with_other_settings(label_ratio, tmp_path):
+def test_the_table_leaves_out_runs_with_other_settings(label_ratio, tmp_path):
     copied(label_ratio[1], tmp_path)
     only, plain = [("pretext", "none"), ("labels", "0.1")], {"splits": 1}
     for changes in ({"finetune_epochs": 1}, {"source": [("nasbench201", "less")]}):
         outcome = redo("label-ratio", tmp_path, only, **plain, **changes)
         assert outcome.table.count("\n") == 2 + 1
         assert "| nasbench201 | resgatedgcn | none | 1 |" in outcome.table
-    longer = redo(
-        "label-ratio", tmp_path, only, **plain, pretrain_epochs=9
-    )  # which nothing without pre-training depends on
+    # Runs without pre-training do not depend on its epochs.
+    longer = redo("label-ratio", tmp_path, only, **plain, pretrain_epochs=9)
     assert longer.table.count("\n") == 2 + 3
 
 
-# Each is done once
+# Nothing is done twice
 
 
 def test_an_encoder_is_pre_trained_once_for_all_label_ratios_and_studies(label_ratio, tmp_path, spy):
@@ -193,14 +192,14 @@ def test_an_encoder_is_pre_trained_once_for_all_label_ratios_and_studies(label_r
 
     (more,) = redo("label-ratio", tmp_path, [("pretext", "fgp"), ("labels", "0.01"), ("split", "2")], splits=3).lines
     assert more["split"] == 2
-    assert spy.calls == []  # an encoder that was kept serves another split
+    assert spy.calls == []  # the kept encoder serves another split
 
     outcome = redo("ablation", tmp_path, [("pretext", "fgp"), ("pretext", "fgp-without-proxy")])
     assert [(name, settings) for name, _, settings, *_ in spy.calls] == [("fgp", {"lambda2": 0.0})]
     assert len(outcome.lines) == 4
 
 
-def test_the_same_again_changes_nothing(label_ratio, spy):
+def test_repeating_the_call_changes_nothing(label_ratio, spy):
     first, folder, _, _ = label_ratio
     files = [*folder.glob("*.jsonl"), *folder.glob("*.md"), *(folder / "encoders").iterdir()]
     before = {file: file.read_bytes() for file in files}
@@ -210,7 +209,7 @@ def test_the_same_again_changes_nothing(label_ratio, spy):
 
 
 @pytest.mark.parametrize("cut", [1, 2000, None], ids=["mid-line", "some lines", "all lines"])
-def test_lost_lines_are_made_again_from_the_kept_encoders(label_ratio, tmp_path, spy, cut):
+def test_lost_lines_are_recomputed_from_the_kept_encoders(label_ratio, tmp_path, spy, cut):
     first, folder, _, _ = label_ratio
     copied(folder, tmp_path, lines=cut is not None, cut=1 + (cut or 0))
     kept = read(tmp_path)
@@ -220,8 +219,8 @@ def test_lost_lines_are_made_again_from_the_kept_encoders(label_ratio, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["label-ratio", "operation-probe"])
-def test_what_another_command_is_at_work_on_comes_last(tmp_path, monkeypatch, name):
-    """It is at work until all else is done."""
+def test_jobs_of_another_command_come_last(tmp_path, monkeypatch, name):
+    """The other command holds its job until all others are done."""
     monkeypatch.setattr("archflow.studies.probe.STEPS", 1)
     jobs, runs, _ = planned(name, seeds=2, splits=1)
     its = jobs[0].runs
@@ -241,7 +240,7 @@ def test_what_another_command_is_at_work_on_comes_last(tmp_path, monkeypatch, na
     assert [each["key"] for each in read(tmp_path)][-len(its) :] == [run.key for run in its]
 
 
-def test_an_interrupted_pre_training_goes_on_from_the_step_at_which_it_was(label_ratio, tmp_path):
+def test_an_interrupted_pre_training_resumes_at_its_last_step(label_ratio, tmp_path):
     told = []
 
     def interrupt(*args):
@@ -260,10 +259,10 @@ def test_an_interrupted_pre_training_goes_on_from_the_step_at_which_it_was(label
     assert not list((tmp_path / "encoders").glob("*.partial"))
 
 
-# What is learned from, and what is tested
+# Data for pre-training and for testing
 
 
-def test_the_pool_alone_is_pre_trained_on(tmp_path, spy):
+def test_pre_training_on_the_pool_alone(tmp_path, spy):
     outcome = redo("pool-only", tmp_path)
     assert [(each["pretext"], each["share"], each["split"]) for each in outcome.lines] == [
         (pretext, share, number)
@@ -283,7 +282,7 @@ def test_the_pool_alone_is_pre_trained_on(tmp_path, spy):
         assert not set(pool) & {*part.validation, *part.test}
 
 
-def test_a_rival_is_added_to_a_study_and_what_its_proxy_lacks_is_told(tmp_path):
+def test_rivals_are_added_to_a_study_and_an_unknown_proxy_is_reported(tmp_path):
     only, add = [("encoder", "none")], [("head", "random"), ("head", "proxy:flops"), ("head", "proxy:nope")]
     outcome = redo("label-ratio", tmp_path, only, add=add, splits=1)
     assert [(each["head"], each["labels"]) for each in outcome.lines] == [
@@ -294,7 +293,7 @@ def test_a_rival_is_added_to_a_study_and_what_its_proxy_lacks_is_told(tmp_path):
 
 
 def test_every_pretext_of_every_study_runs(tmp_path):
-    """Those of table1 are run by the command's own tests."""
+    """The tests of the command run those of table1."""
     for pretext in ("fgp-without-reconstruction", "fgp-without-forward", "fgp-2-rounds", "fgp-5-draws"):
         outcome = redo("ablation", tmp_path, [("pretext", pretext)], splits=1)
         assert (len(outcome.lines), outcome.failures) == (1, []), pretext
@@ -303,7 +302,7 @@ def test_every_pretext_of_every_study_runs(tmp_path):
     assert len({each["tau"] for each in read(tmp_path)}) > 1
 
 
-def test_a_file_of_ones_own_that_changed_makes_new_runs(tmp_path, monkeypatch, forgetful):
+def test_a_changed_plug_in_file_gives_new_runs(tmp_path, monkeypatch, forgetful):
     def run():
         with forgetting():
             plug_in([tmp_path / "its_bag.py"])
@@ -319,10 +318,10 @@ def test_a_file_of_ones_own_that_changed_makes_new_runs(tmp_path, monkeypatch, f
     assert all(f"| {pretext} | 2 |" in second.table for pretext in ("none", "zero-cost", "fgp"))
 
 
-# What fails is told, and the rest goes on
+# Failures are reported, and the other runs continue
 
 
-def test_a_table_that_is_added_anew_while_the_work_goes_on(tmp_path):
+def test_a_table_that_is_replaced_during_the_work(tmp_path):
     keep(Table("moving", SPACE, TABLE.archs, {"a": TABLE["accuracy"]}, "a"))
 
     def progress(phase, done, _):
@@ -334,12 +333,12 @@ def test_a_table_that_is_added_anew_while_the_work_goes_on(tmp_path):
     outcome = redo("label-ratio", tmp_path, [("pretext", "none")], source=source, progress=progress)
     assert outcome.lines == []
     assert [each.why for each in outcome.failures] == [
-        "the table moving has changed since the runs were planned; begin again"
+        "the table moving has changed since the runs were planned; start again"
     ]
 
 
-def test_a_run_that_fails_stops_no_other(tmp_path):
-    """One of a hundred of the 51 cells in the pool is none."""
+def test_a_failing_run_stops_no_other(tmp_path):
+    """One percent of the 51 cells in the pool is less than one cell."""
     outcome = redo("label-ratio", tmp_path, [("pretext", "fgp"), ("pretext", "none")], source=[("nasbench201", "less")])
     assert [each["labels"] for each in outcome.lines] == [0.05, 0.05, 0.1, 0.1] * 2
     assert outcome.runs == 12
@@ -361,7 +360,7 @@ class Failing(Task):
         raise ValueError
 
 
-def test_a_pre_training_that_fails_stops_no_other(tmp_path, forgetful):
+def test_a_failing_pre_training_stops_no_other(tmp_path, forgetful):
     register("task", "failing", Failing)
     outcome = redo("label-ratio", tmp_path, [("pretext", "failing"), ("pretext", "none")], add=[("pretext", "failing")])
     assert [each["pretext"] for each in outcome.lines] == ["none"] * 6
@@ -369,7 +368,7 @@ def test_a_pre_training_that_fails_stops_no_other(tmp_path, forgetful):
     assert outcome.failures == [Failure(what, "ValueError")]
 
 
-def test_an_encoder_file_that_is_damaged_is_named(label_ratio, tmp_path):
+def test_a_damaged_encoder_file_is_named(label_ratio, tmp_path):
     for file in (copied(label_ratio[1], tmp_path, lines=False) / "encoders").iterdir():
         file.write_bytes(file.read_bytes()[:1000])
     outcome = redo("label-ratio", tmp_path)
@@ -378,7 +377,7 @@ def test_an_encoder_file_that_is_damaged_is_named(label_ratio, tmp_path):
     assert outcome.failures[0].why.startswith(str(tmp_path))
 
 
-def test_a_disk_that_is_full_is_told_once_and_not_once_a_run(label_ratio, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_once_not_for_every_run(label_ratio, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
@@ -401,18 +400,18 @@ def test_a_space_without_a_table_stops_no_other():
     ("source", "reason"),
     [
         ("nope", "unknown table 'nope'; known tables: nasbench201/analog.*tiny"),
-        ("nasbench-graph/proteins", "is of the space nasbench-graph-proteins, not of nasbench201"),
+        ("nasbench-graph/proteins", "belongs to the space nasbench-graph-proteins, not to nasbench201"),
         ("bare", "the table bare does not say which of its columns is the accuracy"),
     ],
 )
-def test_a_table_that_cannot_serve(source, reason):
+def test_an_unsuitable_table(source, reason):
     keep(Table("bare", SPACE, TABLE.archs, {"accuracy": TABLE["accuracy"]}))
     jobs, runs, (failure,) = planned("table1", source=[("nasbench201", source)])
     assert (jobs, runs, failure.what) == ([], [], "space=nasbench201")
     assert re.search(reason, failure.why)
 
 
-def test_a_table_that_is_added_anew_is_read_anew(home):
+def test_a_replaced_table_is_read_again(home):
     def key():
         return planned("table1", source=[("nasbench201", "mine")])[1][0].key
 
@@ -433,16 +432,16 @@ def test_a_table_that_is_added_anew_is_read_anew(home):
         ("speed", {"only": [("pretext", "fgp")]}, "unknown axis 'pretext'; known: space, encoder, seed, device"),
         ("speed", {"only": [("encoder", "nope")]}, "the study has no encoder 'nope'; it has: digcn, .*transformer"),
         ("pool-only", {"only": [("pretext", "none"), ("share", "pool")]}, "no run with .*pretext=none, share=pool$"),
-        ("table1", {"add": [("labels", "0.5")]}, "nothing can be added to the axis 'labels', only to space or enc"),
+        ("table1", {"add": [("labels", "0.5")]}, "cannot add to the axis 'labels', only to space or enc"),
         ("table1", {"add": [("space", "nope")]}, "unknown space 'nope'; known spaces: "),
         ("speed", {"add": [("space", "nope")]}, "unknown space 'nope'; known spaces: "),
-        ("speed", {"add": [("encoder", "gin")]}, "nothing can be added to the axis 'encoder', only to space$"),
+        ("speed", {"add": [("encoder", "gin")]}, "cannot add to the axis 'encoder', only to space$"),
         ("table1", {"add": [("encoder", "nope")]}, "unknown encoder 'nope'; known: digcn"),
         ("table1", {"add": [("pretext", "nope")]}, "unknown pretext 'nope'; known: none, graphcl"),
         ("table1", {"add": [("head", "nope")]}, "unknown head 'nope'; known: finetune, gp, "),
-        ("speed", {"source": [("nasbench201", "tiny")]}, "the study speed reads no table, so none can be named$"),
-        ("table1", {"source": [("nope", "tiny")]}, "a table is named for the space 'nope', but .*: nasbench201$"),
-        ("table1", {"source": [("darts", "tiny")]}, "a table is named for the space 'darts', but .*: nasbench201$"),
+        ("speed", {"source": [("nasbench201", "tiny")]}, "the study speed uses no table, so none can be given$"),
+        ("table1", {"source": [("nope", "tiny")]}, "a table is given for the space 'nope', but .*: nasbench201$"),
+        ("table1", {"source": [("darts", "tiny")]}, "a table is given for the space 'darts', but .*: nasbench201$"),
         *(("table1", {n: 0}, "at least 1") for n in ("seeds", "splits", "pretrain_epochs", "finetune_epochs")),
         *((name, {"processes": 0}, "at least 1") for name in ("table1", "speed")),
         ("table1", {"device": "abacus"}, "there is no device 'abacus' here"),
@@ -455,10 +454,10 @@ def test_wrong_use(tmp_path, name, changes, reason):
     assert not (tmp_path / "out").exists()
 
 
-# What it would cost
+# Cost estimates
 
 
-def test_what_is_left_and_what_it_costs(label_ratio, tmp_path):
+def test_remaining_work_and_its_cost(label_ratio, tmp_path):
     def left(folder=tmp_path, **changes):
         return {row["pretext"]: row for row in cost(planned("label-ratio", **changes)[0], folder)}
 
@@ -481,7 +480,7 @@ def test_what_is_left_and_what_it_costs(label_ratio, tmp_path):
     assert more["fgp"]["hours"] == pytest.approx(more["none"]["hours"]) == pytest.approx(fresh["none"]["hours"] / 2)
 
 
-def test_what_cannot_be_run_or_guessed_is_listed_all_the_same(tmp_path, forgetful):
+def test_work_of_unknown_cost_is_listed_too(tmp_path, forgetful):
     class Mine(MLP):
         name = "mine"
 
@@ -504,7 +503,7 @@ def test_the_probe_beats_the_more_common_answer_on_nasbench201(tmp_path, monkeyp
     assert found["operations"].keys() == set(SPACE.vocabulary) - {"input", "output"}
     for name, right in found["operations"].items():
         common = found["more_common"][name]
-        assert common == pytest.approx(1 - 0.8**6, abs=0.02)  # that one of six edges is it
+        assert common == pytest.approx(1 - 0.8**6, abs=0.02)  # at least one of the six edges has it
         assert right > common + 0.1
     assert found["accuracy"] == pytest.approx(np.mean(list(found["operations"].values())))
     assert outcome.table.count("\n") == 2 + 5 + 1
@@ -513,10 +512,10 @@ def test_the_probe_beats_the_more_common_answer_on_nasbench201(tmp_path, monkeyp
     assert len((tmp_path / FILE).read_text().splitlines()) == 1
 
 
-def test_speed_has_a_line_for_each_encoder(tmp_path, monkeypatch):
+def test_speed_has_one_line_per_encoder(tmp_path, monkeypatch):
     monkeypatch.setattr("archflow.studies.speed.MOST", 100)
     monkeypatch.setattr("archflow.studies.speed.ROUNDS", 1)
-    outcome = redo("speed", tmp_path, processes=2)  # which would disturb each other, so it takes one
+    outcome = redo("speed", tmp_path, processes=2)  # two would disturb each other, so only one is used
     assert [each["encoder"] for each in outcome.lines] == encoders()
     assert outcome.failures == []
     for each in outcome.lines:
@@ -527,6 +526,6 @@ def test_speed_has_a_line_for_each_encoder(tmp_path, monkeypatch):
     assert [file.name for file in outcome.files] == [f"speed.{ending}" for ending in ("md", "png", "svg", "html")]
 
 
-def test_every_study_says_what_it_asks():
+def test_every_study_states_its_question():
     assert list(studies()) == [*STUDIES, "operation-probe", "speed"]
     assert all(studies().values())

@@ -11,7 +11,7 @@ from tests.studies import line
 
 
 def parsed(table):
-    """The rows of a Markdown table as dicts by heading; those of a heading that comes again, under it and "'"."""
+    """The rows of a Markdown table as dicts by heading; a repeated heading gets a "'"."""
     head, rule, *body = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
     assert set("".join(rule)) <= set("-: ")
     names = [name + "'" * head[:place].count(name) for place, name in enumerate(head)]
@@ -26,7 +26,7 @@ def runs(pretext, taus, **changes):
     ]
 
 
-def test_means_deviations_the_best_and_what_was_published():
+def test_means_deviations_the_best_and_published_scores():
     taus = {"none": [0.7, 0.75, 0.71], "fgp": [0.8, 0.85, 0.83], "graphcl": [0.6, 0.6, 0.9]}
     lines = [each for name in taus for each in runs(name, taus[name])]
     none, fgp, graphcl = parsed(ranking_table(lines))
@@ -41,7 +41,7 @@ def test_means_deviations_the_best_and_what_was_published():
     assert (graphcl["published"], graphcl["published'"]) == ("", "")
 
 
-def test_what_was_published_is_of_one_percent_and_the_whole_space():
+def test_published_scores_appear_only_for_one_percent_and_the_whole_space():
     lines = [*runs("fgp", [0.5], labels=0.05), *runs("fgp", [0.6], share=0.2), *runs("fgp", [0.7])]
     five, fifth, whole = parsed(ranking_table(lines))
     assert (five["labels"], five["share"], five["published"]) == ("5%", "100%", "")
@@ -49,7 +49,7 @@ def test_what_was_published_is_of_one_percent_and_the_whole_space():
     assert (whole["labels"], whole["share"], whole["published"]) == ("1%", "100%", "82.2")
 
 
-def test_only_rivals_are_compared():
+def test_only_rows_of_the_same_space_and_encoder_are_compared():
     lines = [
         *(each for space in ("nasbench101", "nasbench201") for each in runs("none", [0.1], space=space)),
         *runs("fgp", [0.2], space="nasbench101"),
@@ -65,13 +65,13 @@ def test_only_rivals_are_compared():
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_figure_that_is_not_defined_is_not_the_best_and_hides_no_other(order):
+def test_an_undefined_score_is_not_the_best_and_hides_no_other(order):
     lines = [*runs("none", [None, 0.4]), *runs("fgp", [0.3, 0.5])]
     found = {row["pretext"]: row["τ"] for row in parsed(ranking_table(lines[::order]))}
     assert found == {"none": "nan ± nan", "fgp": "**40.0 ± 14.1**"}
 
 
-def test_rows_group_all_but_seeds_and_splits():
+def test_rows_group_over_seeds_and_splits():
     lines = [line(number, seed=seed, split=split) for number, (seed, split) in enumerate(product(range(2), range(3)))]
     lines.append(line("pool", share="pool"))
     assert [len(row.lines) for row in rows(lines)] == [6, 1]
@@ -90,7 +90,7 @@ def test_whether_draws_differ():
     rng = np.random.default_rng(0)
     taus = rng.uniform(0.4, 0.8, (3, 9))
     lines = [each for number in range(3) for each in runs(f"fgp-draw-{number}", taus[number])]
-    extra = line("lone", pretext="fgp-draw-0", seed=7)  # a run that the others have not
+    extra = line("lone", pretext="fgp-draw-0", seed=7)  # a run that the others lack
     first, second = draws_table([*lines, extra]).split("\n\n")
     assert first + "\n" == ranking_table([*lines, extra])
     found = parsed(second)
@@ -103,7 +103,7 @@ def test_whether_draws_differ():
         assert float(row["p"]) == pytest.approx(signed_rank_p(apart), abs=6e-4)
 
 
-def test_draws_that_say_nothing_have_no_p():
+def test_draws_without_differences_have_no_p():
     lines = [*runs("fgp-draw-0", [0.5, 0.6]), *runs("fgp-draw-1", [0.5, 0.6]), *runs("fgp-draw-2", [0.5])]
     lines += [line("x", pretext="fgp-draw-3", seed=9)]
     lines += runs("fgp-draw-4", [None, 0.5])
@@ -111,7 +111,7 @@ def test_draws_that_say_nothing_have_no_p():
     assert found["fgp-draw-0, fgp-draw-1"] == ("2", "")
     assert found["fgp-draw-0, fgp-draw-2"] == ("1", "")
     assert found["fgp-draw-0, fgp-draw-3"] == ("0", "")
-    assert found["fgp-draw-0, fgp-draw-4"] == ("1", "")  # where a τ is not defined it is left out
+    assert found["fgp-draw-0, fgp-draw-4"] == ("1", "")  # runs with an undefined τ are left out
 
 
 def test_the_fastest_comes_first():
