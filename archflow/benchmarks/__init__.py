@@ -1,4 +1,4 @@
-"""What is known of each benchmark: a folder each, whose ``__init__`` is a record of its spaces, tables and networks."""
+"""The benchmarks: one folder each, whose ``__init__.py`` records its spaces, tables and networks."""
 
 from archflow.benchmarks import (
     darts,

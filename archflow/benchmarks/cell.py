@@ -1,4 +1,4 @@
-"""The trainable cell of four nodes of NAS-Bench-201 and TransNAS-Bench-101."""
+"""The trainable four-node cell of NAS-Bench-201 and TransNAS-Bench-101."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from archflow.benchmarks.four_nodes import CELL_EDGES
 
 
 class Cell(nn.Module):
-    """Each node is the sum of what its edges make of earlier nodes; without any, zeros.
+    """Four nodes; each but the first is the sum of its incoming edges' outputs, or zeros if it has none.
 
     Args:
-        operations: of the edges in the order of ``CELL_EDGES``, None where there is none.
-        channels: of the nodes but the first.
-        stride: by how much the edges that begin at the first node make the image smaller.
+        operations: one for each edge in the order of ``CELL_EDGES``, None for a missing edge.
+        channels: of every node but the first.
+        stride: of the edges that leave the first node.
     """
 
     def __init__(self, operations: Sequence[nn.Module | None], channels: int, stride: int = 1) -> None:
@@ -28,7 +28,7 @@ class Cell(nn.Module):
         )
 
     def forward(self, maps: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
-        """The last node; h2 and w2 are h and w over the stride, rounded up."""
+        """The last node's feature maps; h2 and w2 are h and w divided by the stride, rounded up."""
         nodes = [maps]
         for target in (1, 2, 3):
             read = [edge(nodes[int(name[0])]) for name, edge in self.edges.items() if name[1] == str(target)]

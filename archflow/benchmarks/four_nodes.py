@@ -1,4 +1,4 @@
-"""Cells of four nodes whose six edges carry operations: what NAS-Bench-201 and TransNAS-Bench-101 have in common."""
+"""Four-node cells whose six edges carry operations, which NAS-Bench-201 and TransNAS-Bench-101 have in common."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archflow.benchmarks.space import Decision
 CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """The cell's edges in the order of its string: grouped by target node, then by source."""
 NONE = 0
-"""The operation of an edge that is not there."""
+"""The operation that stands for a missing edge."""
 
 _SKELETON = [
     *((0, 1 + i) for i, (source, _) in enumerate(CELL_EDGES) if source == 0),
@@ -26,14 +26,14 @@ _SKELETON = [
 
 
 class FourNodes(SharedSkeleton):
-    """A space of cells of four nodes, as DAGs of 8 nodes and 10 edges: ``input``, the cell's six edges, ``output``.
+    """A space of four-node cells, as DAGs of 8 nodes and 10 edges: ``input``, the cell's six edges, ``output``.
 
-    An operation reads from those that end where it begins. The choices are the operations of the cell's edges, in the
-    order of ``CELL_EDGES``.
+    An operation reads the operations whose edges end where its own edge starts. The choices are the operations of the
+    cell's edges, in the order of ``CELL_EDGES``.
     """
 
     skeleton = tuple(sorted(_SKELETON, key=lambda edge: edge[::-1]))
-    form = "it lacks the 8 nodes and 10 edges of a cell in their order"
+    form = "it must have the 8 nodes and 10 edges of a cell, in order"
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -42,25 +42,27 @@ class FourNodes(SharedSkeleton):
 
 
 def live(cells: Int[ndarray, "cells 6"]) -> Bool[ndarray, "cells 6"]:
-    """Which operations lie on a path from the cell's input to its output that no "none" cuts.
+    """Which operations lie on a path from the cell's input to its output without a missing edge.
 
     Args:
-        cells: operations of the edges in the order of ``CELL_EDGES``, 0 where there is none.
+        cells: operations of the edges in the order of ``CELL_EDGES``, 0 for a missing edge.
     """
-    there = cells != NONE
+    present = cells != NONE
     reached = {0: np.ones(len(cells), dtype=bool)}
     for node in (1, 2, 3):
         reached[node] = np.logical_or.reduce(
-            [there[:, e] & reached[i] for e, (i, j) in enumerate(CELL_EDGES) if j == node]
+            [present[:, e] & reached[i] for e, (i, j) in enumerate(CELL_EDGES) if j == node]
         )
-    leads = {3: np.ones(len(cells), dtype=bool)}
+    reaching = {3: np.ones(len(cells), dtype=bool)}
     for node in (2, 1, 0):
-        leads[node] = np.logical_or.reduce([there[:, e] & leads[j] for e, (i, j) in enumerate(CELL_EDGES) if i == node])
-    return np.stack([there[:, e] & reached[i] & leads[j] for e, (i, j) in enumerate(CELL_EDGES)], axis=1)
+        reaching[node] = np.logical_or.reduce(
+            [present[:, e] & reaching[j] for e, (i, j) in enumerate(CELL_EDGES) if i == node]
+        )
+    return np.stack([present[:, e] & reached[i] & reaching[j] for e, (i, j) in enumerate(CELL_EDGES)], axis=1)
 
 
 def stand_ins(kind: type[FourNodes], archs: ArchBatch, wire: int | None) -> ArchBatch:
-    """For each cell of a space the first one of it whose live operations form the same graph; see :func:`first_alike`.
+    """For each cell, the first cell of the space whose live operations form the same graph; see :func:`first_alike`.
 
     Raises:
         ValueError: an architecture is not of the space.
@@ -76,11 +78,11 @@ def _all_stand_ins(kind: type[FourNodes], wire: int | None) -> Int[ndarray, "cel
 
 
 def first_alike(cells: Int[ndarray, "cells 6"], wire: int | None) -> Int[ndarray, " cells"]:
-    """For each cell of six operations the first one whose live operations form the same graph.
+    """For each cell, the position of the first one whose live operations form the same graph.
 
     Args:
-        cells: operations of the edges in the order of ``CELL_EDGES``, 0 where there is none.
-        wire: the operation whose output is its input; None if there is none.
+        cells: operations of the edges in the order of ``CELL_EDGES``, 0 for a missing edge.
+        wire: the operation that passes its input on unchanged; None if there is none.
     """
     forms = [_form(cell, alive, wire) for cell, alive in zip(cells.tolist(), live(cells).tolist(), strict=True)]
     first: dict[str, int] = {}
@@ -88,10 +90,10 @@ def first_alike(cells: Int[ndarray, "cells 6"], wire: int | None) -> Int[ndarray
 
 
 def _form(cell: list[int], alive: list[bool], wire: int | None) -> str:
-    """A name for the graph of the live operations, equal for isomorphic ones: Weisfeiler and Leman's refinement."""
+    """A name for the graph of the live operations, equal for isomorphic graphs: Weisfeiler–Leman refinement."""
 
     def sources(node: int) -> list[int]:
-        """What is added up in a node of the cell: operations by the number of their edge, the input as -1."""
+        """The summands of a node: operations by the number of their edge, the input as -1."""
         if node == 0:
             return [-1]
         edges = [edge for edge, (_, target) in enumerate(CELL_EDGES) if target == node and alive[edge]]

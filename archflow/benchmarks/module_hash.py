@@ -1,4 +1,4 @@
-"""The hash by which NAS-Bench-101 and NAS-Bench-ASR call the network of a cell."""
+"""The hash by which NAS-Bench-101 and NAS-Bench-ASR identify the network of a cell."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from hashlib import md5
 
 
 def module_hash(labels: Sequence[str], reads: Sequence[Sequence[int]], readers: Sequence[Sequence[int]]) -> str:
-    """Weisfeiler and Leman's refinement of a graph's labels with MD5, as 32 hexadecimal digits.
+    """Weisfeiler–Leman refinement of a graph's labels with MD5, as 32 hexadecimal digits.
 
-    Each vertex starts with the hash of its label. As many times as there are vertices, its hash becomes that of the
-    hashes of the vertices it reads, of those that read it, and of its own. The graph's is the hash of all.
+    Each vertex starts with the hash of its label. In each of as many rounds as there are vertices, it takes the hash of
+    three: the hashes of the vertices it reads, those of the vertices that read it, and its own. The graph's hash is the
+    hash of all of these, sorted.
 
     Args:
-        labels: of each vertex.
-        reads: for each vertex those that it reads.
-        readers: for each vertex those that read it.
+        labels: one for each vertex.
+        reads: for each vertex, the vertices that it reads.
+        readers: for each vertex, the vertices that read it.
     """
     vertices = range(len(labels))
     hashes = [_md5(label) for label in labels]

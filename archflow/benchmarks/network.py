@@ -1,4 +1,4 @@
-"""What the networks of all spaces have in common: feature maps, their average over the image, a linear classifier."""
+"""The base of all networks: feature maps, their average over the image, a linear classifier; and common layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """A convolutional classifier. A subclass says how feature maps come about, and has a linear ``classifier``."""
+    """A convolutional classifier. A subclass defines :meth:`features` and sets a linear ``classifier``."""
 
     classifier: nn.Linear
 
@@ -16,11 +16,11 @@ class Network(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
 
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels h w"]:
-        """The feature maps before the global average; Zen-NAS measures these."""
+        """The feature maps before the global average, on which Zen-NAS is measured."""
         raise NotImplementedError
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
-        """The logits of the classes."""
+        """The class logits."""
         return self.classifier(self.pool(self.features(images)).flatten(1))
 
 
@@ -31,12 +31,12 @@ def conv(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 
 
 
 def relu_conv_norm(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Rectifier, convolution, batch norm; the order of NAS-Bench-201 and TransNAS-Bench-101."""
+    """ReLU, convolution, batch norm: the order of NAS-Bench-201 and TransNAS-Bench-101."""
     return nn.Sequential(nn.ReLU(), conv(c_in, c_out, kernel, stride), nn.BatchNorm2d(c_out))
 
 
 def as_rectified(layers: nn.Sequential) -> nn.Sequential:
-    """The same layers, their convolutions drawn anew as He et al. (ICCV 2015) do before rectifiers, by what leaves."""
+    """Initialise the convolutions as He et al. (ICCV 2015) do for ReLU, by fan-out, and return the layers."""
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

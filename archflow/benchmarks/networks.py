@@ -1,6 +1,6 @@
-"""The real, trainable PyTorch network of an architecture, as its benchmark trained it.
+"""The trainable PyTorch network of an architecture, as its benchmark trained it.
 
-``network(space, arch)`` builds one. To add the networks of another space, give its benchmark's record a
+``network(space, arch)`` builds one. To add networks for another space, give its benchmark's record a
 :class:`.NetworkFamily`, or call ``archflow.register("networks", space, family)``.
 """
 
@@ -23,7 +23,7 @@ NETWORKS = Registry(
     {space: family for benchmark in BENCHMARKS for space, family in benchmark.networks.items()},
     _require_family,
 )
-"""The networks of each space that has some, by its name."""
+"""The network family of each space that has one, by the space's name."""
 
 
 def network(
@@ -34,22 +34,24 @@ def network(
     Args:
         space: the space's name; :func:`networks` lists those that have networks.
         arch: a batch of one architecture.
-        width: channels of the first cells; the benchmark's by default, here as for the others.
-        depth: number of cells (DARTS), or of cells a stack (NAS-Bench-101) or stage (NAS-Bench-201), or of modules
+        width: channels of the first cells; the benchmark's value if None, as for the other two.
+        depth: number of cells (DARTS), of cells per stack (NAS-Bench-101) or per stage (NAS-Bench-201), or of modules
             (TransNAS-Bench-101).
-        classes: of the classifier.
+        classes: number of classes.
 
     Raises:
-        ValueError: an unknown space, not one architecture, one that is not of the space, or a number below 1.
+        ValueError: an unknown space, a batch of more or fewer than one architecture, an architecture of another space,
+            or a size below 1.
     """
-    found = family(space)
+    networks_of_space = family(space)
     if len(arch) != 1:
-        raise ValueError(f"a network is that of one architecture, not of {len(arch):,}")
-    of_benchmark = (found.width, found.depth, found.classes)
-    sizes = [its if given is None else given for given, its in zip((width, depth, classes), of_benchmark, strict=True)]
+        raise ValueError(f"a network is built from one architecture, not from {len(arch):,}")
+    defaults = (networks_of_space.width, networks_of_space.depth, networks_of_space.classes)
+    given = (width, depth, classes)
+    sizes = [default if size is None else size for size, default in zip(given, defaults, strict=True)]
     if min(sizes) < 1:
         raise ValueError(f"width, depth and classes must be at least 1, not {', '.join(map(str, sizes))}")
-    return found.build(arch, *sizes)
+    return networks_of_space.build(arch, *sizes)
 
 
 def networks() -> list[str]:
@@ -61,8 +63,10 @@ def family(space: str) -> NetworkFamily:
     """How the networks of a space are built, and their sizes in the benchmark.
 
     Raises:
-        ValueError: archflow knows no networks of that space; the message lists those it knows.
+        ValueError: the space has no networks; the message lists the spaces that have some.
     """
     if space not in NETWORKS:
-        raise ValueError(f"archflow builds no networks of the space '{space}'; it does of: {', '.join(networks())}")
+        raise ValueError(
+            f"archflow has no networks for the space '{space}'; it has networks for: {', '.join(networks())}"
+        )
     return NETWORKS[space]

@@ -1,4 +1,4 @@
-"""What a benchmark's folder says of itself, in its ``__init__.py``; every other room asks these records."""
+"""The record in which each benchmark's ``__init__.py`` describes it; the registries read these records."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """The settings with which the paper (arXiv:2510.18360) ranks a space; the defaults are those of any other space.
+    """The settings with which the paper (arXiv:2510.18360) ranks a space; the defaults hold for every other space.
 
     Attributes:
-        pool: architectures in the training pool; None is half of those that are known.
+        pool: architectures in the training pool; None for half of the known ones.
         k: width of the flow surrogate's random vectors.
         std: their standard deviation.
         proxies: names of the zero-cost proxies that pre-training learns from, as
             :func:`archflow.zero_cost.columns.proxy_values` takes them.
         hidden: width of the encoders ResGatedGCN and GIN.
-        finetune_epochs: of fine-tuning.
-        max_pairs: the most pairs a minibatch compares; None is all.
+        finetune_epochs: epochs of fine-tuning.
+        max_pairs: the most pairs that a minibatch compares; None for all.
     """
 
     pool: int | None = None
@@ -45,8 +45,8 @@ class TableSource:
     Attributes:
         space: the name of its space.
         read: ``read(path, progress)`` where there are ``files``, else ``read()``.
-        files: what the official files are called, which must be downloaded; "" where a package brings the table.
-        package: the PyPI distribution that brings the table, "archflow" for one of its own.
+        files: the names of the official files, which must be downloaded; "" where a package ships the table.
+        package: the PyPI distribution that ships the table; "archflow" if archflow itself does.
     """
 
     space: str
@@ -60,14 +60,14 @@ class NetworkFamily:
     """The trainable networks of a space.
 
     Attributes:
-        build: makes the network of a batch of one architecture, of the given width, depth and number of classes, with
-            the initial weights that the benchmark begins with, drawn from PyTorch's global generator.
-        representatives: for each architecture one of the space whose live part is the same; see
+        build: makes the network of a batch of one architecture, for a width, depth and number of classes, initialised
+            as in the benchmark from PyTorch's global generator.
+        representatives: for each architecture, one of the space with the same live part; see
             :mod:`archflow.zero_cost`.
-        width: the benchmark's channels of the first cells.
-        depth: the benchmark's number of cells, or of cells a stage.
-        classes: of the benchmark's images.
-        size: their height and width in pixels.
+        width: channels of the first cells in the benchmark.
+        depth: number of cells, or of cells per stage, in the benchmark.
+        classes: number of classes in the benchmark.
+        size: height and width of the benchmark's images in pixels.
     """
 
     build: Callable[[ArchBatch, int, int, int], Network]
@@ -80,14 +80,14 @@ class NetworkFamily:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All that is known of one benchmark.
+    """One benchmark: its spaces, their published settings, tables and networks.
 
     Attributes:
-        spaces: by name, what makes each.
-        published: the settings for its spaces.
-        tables: its tables by name; the first of a space is the one that studies read.
-        networks: for a space's name its networks.
-        published_apart: the settings of a space where they are not those of the others.
+        spaces: what makes each space, by the space's name.
+        published: the settings of its spaces.
+        tables: its tables by name; studies read the first table of a space.
+        networks: the networks of a space, by the space's name.
+        published_apart: the settings of spaces that deviate from ``published``, by the space's name.
     """
 
     spaces: Mapping[str, Callable[[], Space]]

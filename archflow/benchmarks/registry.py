@@ -1,7 +1,7 @@
 """Search spaces by name.
 
 ``archflow.space(name)`` returns one, ``archflow.spaces()`` lists the names. A new benchmark names its spaces in its
-folder's record; a space of your own is made known by ``archflow.register("space", name, make)``.
+folder's record; ``archflow.register("space", name, make)`` adds your own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SPACES: Registry[Callable[[], Space]] = Registry(
     {name: make for benchmark in BENCHMARKS for name, make in benchmark.spaces.items()},
     _require_makes_space,
 )
-"""What makes each space, by its name."""
+"""The class or function that makes each space, by the space's name."""
 
 
 def space(name: str) -> Space:
@@ -44,7 +44,7 @@ def spaces() -> list[str]:
 
 
 def published(space: str) -> Published:
-    """The settings with which the paper ranks a space, by its name; the defaults for a space of your own."""
+    """The settings with which the paper ranks the space of that name; the defaults for a space that it lacks."""
     for benchmark in BENCHMARKS:
         if space in benchmark.spaces:
             return benchmark.published_apart.get(space, benchmark.published)

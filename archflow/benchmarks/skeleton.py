@@ -1,4 +1,4 @@
-"""Spaces whose architectures share their edges, and choose the operation of each inner node freely."""
+"""Spaces whose architectures share their edges and differ in the operations of their inner nodes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from archflow.benchmarks.space import Space
 
 
 class SharedSkeleton(Space):
-    """All of a space but its strings and sizes. The nodes are the input, the inner ones and the output, in this order.
+    """A space up to its strings and sizes. The nodes are the input, the inner nodes and the output, in this order.
 
-    A subclass says its decisions, one for each inner node, whose options are the vocabulary between "input" and
-    "output". Every architecture is a network of its own here; its key is its position in :meth:`enumerate`, where the
-    operation of the first inner node changes slowest.
+    A subclass defines its decisions, one for each inner node, whose options are the vocabulary between "input" and
+    "output". Different architectures are different networks; the key of one is its position in :meth:`enumerate`,
+    where the operation of the first inner node changes slowest.
 
     Attributes:
-        skeleton: the edges, in the order in which a batch has them: by target, then source.
-        form: for messages, what an architecture must be.
+        skeleton: the edges in the order of a batch: by target, then by source.
+        form: what an architecture must be, for error messages.
     """
 
     skeleton: Sequence[tuple[int, int]]
@@ -30,15 +30,14 @@ class SharedSkeleton(Space):
 
     @property
     def size(self) -> int:
-        """How many architectures there are: each choice of an operation for each inner node."""
+        """The number of architectures: every combination of operations."""
         return prod(len(decision.options) for decision in self.decisions)
 
     def encode(self, archs: ArchBatch) -> Int[ndarray, "archs decisions"]:
-        """The operation of each inner node, numbered from 0 behind "input" in the vocabulary.
+        """The operation of each inner node, counted from 0 after "input" in the vocabulary; int64.
 
         Raises:
-            ValueError: the batch has another vocabulary, or holds a graph with other edges, or with its nodes in
-                another order.
+            ValueError: the batch has another vocabulary, or a graph has other edges or its nodes in another order.
         """
         archs.require_vocabulary(self.vocabulary, self.name)
         count, output, edges = len(self.decisions) + 2, len(self.vocabulary) - 1, np.array(self.skeleton).T

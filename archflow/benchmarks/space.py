@@ -1,9 +1,9 @@
-"""What every search space offers, and what is the same for all of them.
+"""The base class of search spaces.
 
-A space whose every tuple of choices is an architecture of its own says its name, its vocabulary, its decisions, and how
-choices become graphs and back (``_decode`` and ``encode``); all else has a default. Where several tuples denote one
-network, or some none, a space also overrides ``keys``, ``from_keys``, ``_all_keys`` and ``mutate``; ``decode`` then
-gives the network that the choices denote, and ``encode`` the same choices for each form of it.
+A space in which every tuple of choices is a different architecture defines its name, its vocabulary, its decisions, and
+how choices become graphs and back (``_decode`` and ``encode``); everything else has a default. Where several tuples
+denote one network, or some denote none, a space also overrides ``keys``, ``from_keys``, ``_all_keys`` and ``mutate``;
+``decode`` then returns the network that the choices denote, and ``encode`` the same choices for each form of a network.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from archflow.archs.batch import ArchBatch
 from archflow.support.reading import reason
 
 MOST_LISTED = 10_000_000
-"""Spaces of more architectures than these are not listed."""
+"""Spaces of more architectures are not listed."""
 MOST_NODES = 20_000_000
-"""Nodes of the architectures that are drawn at once; with their edges they take about a gigabyte."""
+"""Nodes of all architectures of one sample; with their edges they take about a gigabyte."""
 MOST_CHARACTERS = 100_000
-"""Of the notation of an architecture; the longest, of NAS-Bench-NLP, have some 3,000."""
+"""Characters of one architecture's notation; the longest, of NAS-Bench-NLP, have some 3,000."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Decision:
 
     Attributes:
         name: what is decided, e.g. "edge 0→1".
-        options: what there is to choose from; a choice is a position in these.
+        options: the possible choices; a choice is a position among them.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Decision:
 
 
 class Space:
-    """A search space: what architectures there are, how they are written, and how large their networks are.
+    """A search space: its architectures, their notation, and the sizes of their networks.
 
     Attributes:
-        name: by which ``archflow.space`` finds it.
-        vocabulary: names of the operations, those of inputs and outputs among them.
+        name: the name by which ``archflow.space`` finds it.
+        vocabulary: names of the operations, inputs and outputs included.
         proxies: names of the zero-cost proxies that need no network; the default targets of pre-training.
-        sizes_elsewhere: where parameters and flops are found if there is no closed form, as the end of a sentence.
+        sizes_elsewhere: where to find parameters and flops if they have no closed form, as the end of a sentence.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Space:
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """The choices that make an architecture; empty where their number is not the same for all."""
+        """The choices that make an architecture; empty where their number varies."""
         return ()
 
     @property
     def size(self) -> int | None:
-        """How many different networks the space has; None where nobody has counted them."""
+        """The number of different networks; None where it is unknown."""
         return prod(len(decision.options) for decision in self.decisions) if self.decisions else None
 
     def enumerate(self) -> ArchBatch:
@@ -73,7 +73,7 @@ class Space:
             ValueError: the space is too large to be listed.
         """
         if self.size is None:
-            raise ValueError(f"{self.name} cannot be listed: nobody has counted its architectures; draw a sample")
+            raise ValueError(f"{self.name} cannot be listed: its number of architectures is unknown; draw a sample")
         if self.size > MOST_LISTED:
             raise ValueError(
                 f"{self.name} is too large to be listed: it has {self.size:,} architectures; draw a sample"
@@ -81,10 +81,10 @@ class Space:
         return self.from_keys(self._all_keys())
 
     def sample(self, n: int, seed: int = 0) -> ArchBatch:
-        """``n`` different architectures at random, uniformly where the space is counted.
+        """``n`` different random architectures, drawn uniformly where the size is known.
 
         Raises:
-            ValueError: ``n`` is below 1, or more than the space has, or more than memory is likely to hold.
+            ValueError: ``n`` is below 1, larger than the space, or more than memory is likely to hold.
         """
         if n < 1 or (self.size is not None and n > self.size):
             limit = "at least 1 must be drawn" if self.size is None else f"{self.name} has {self.size:,}"
@@ -94,7 +94,7 @@ class Space:
         return self._sample(n, seed)
 
     def keys(self, archs: ArchBatch) -> Shaped[ndarray, " archs"]:
-        """A number or name of each network, equal where two architectures denote the same one.
+        """A number or name for each network, equal where two architectures denote the same network.
 
         Raises:
             ValueError: an architecture is not of this space; the message names its index.
@@ -109,7 +109,7 @@ class Space:
         return self.decode(keys[:, None] // self._place_values % self._options)
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """For each architecture another that differs from it in a single decision, chosen at random.
+        """For each architecture, another one that differs from it in a single random decision.
 
         Raises:
             ValueError: see :meth:`keys`.
@@ -134,8 +134,8 @@ class Space:
         """The architectures that the choices make, the inverse of :meth:`encode`.
 
         Raises:
-            ValueError: an array of another shape or of other than whole numbers, a choice that is not one of the
-                options, or choices that make no architecture of the space; the message names the row, from 0.
+            ValueError: an array of the wrong shape or not of integers, a choice out of range, or choices that make no
+                architecture of the space; the message names the row, from 0.
         """
         if not self.decisions:
             raise ValueError(f"the architectures of {self.name} are not made by a fixed number of decisions")
@@ -151,7 +151,7 @@ class Space:
         return self._decode(choices.astype(np.int64))
 
     def format(self, archs: ArchBatch) -> list[str]:
-        """Each architecture in the field's own notation; by default the options chosen, joined by commas."""
+        """Each architecture in its benchmark's notation; by default its chosen options, joined by commas."""
         return [
             ",".join(decision.options[choice] for decision, choice in zip(self.decisions, row, strict=True))
             for row in self.encode(archs).tolist()
@@ -205,10 +205,10 @@ class Space:
         raise self._no_closed_form("flops")
 
     def proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """One of ``proxies`` for each architecture; the scale means nothing, only the order.
+        """One of ``proxies`` for each architecture; only the order is meaningful, not the scale.
 
         Raises:
-            ValueError: the name is none of ``proxies``, or see :meth:`keys`.
+            ValueError: the name is not among ``proxies``, or see :meth:`keys`.
         """
         if not self.proxies:
             raise self._no_closed_form(name)
@@ -221,11 +221,11 @@ class Space:
         return self._proxy(name, archs)
 
     def _decode(self, choices: Int[ndarray, "archs decisions"]) -> ArchBatch:
-        """The architectures of choices that are each one of the options."""
+        """The architectures of choices that are all in range."""
         raise NotImplementedError
 
     def _from_parsed(self, parsed: list[Any]) -> ArchBatch:
-        """The architectures of what :meth:`parse_one` gave for each string."""
+        """The architectures of the results of :meth:`parse_one`."""
         return self.decode(np.array(parsed, np.int64).reshape(len(parsed), len(self.decisions)))
 
     def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
@@ -238,7 +238,7 @@ class Space:
         return np.arange(self.size)
 
     def _sample(self, n: int, seed: int) -> ArchBatch:
-        """``n`` different architectures, of a space that has as many."""
+        """``n`` different architectures; the space has at least as many."""
         rng = np.random.default_rng(seed)
         if self.size is not None and self.size <= MOST_LISTED:
             return self.from_keys(rng.choice(self._all_keys(), n, replace=False))
@@ -249,7 +249,7 @@ class Space:
         return self.decode(np.array(list(drawn)))
 
     def _require(self, valid: Bool[ndarray, " archs"], reason: str) -> None:
-        """Raise ValueError unless all are valid; the message names the index of the first that is not."""
+        """Raise ValueError unless all are valid; the message gives the index of the first that is not."""
         if not valid.all():
             raise ValueError(f"architecture {int(np.argmin(valid))} is not of {self.name}: {reason}")
 
@@ -263,5 +263,5 @@ class Space:
 
     @property
     def _place_values(self) -> Int[ndarray, " decisions"]:
-        """What each choice counts in an architecture's number, the first most."""
+        """The weight of each choice in an architecture's number, the first one the most significant."""
         return np.append(np.cumprod(self._options[:0:-1])[::-1], 1)

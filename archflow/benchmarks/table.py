@@ -14,18 +14,18 @@ from archflow.benchmarks.space import Space
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Architectures of a space, and what is known of each.
+    """Architectures of a space with columns of numbers.
 
     Attributes:
         name: where it comes from, e.g. "nasbench201/analog".
         space: the search space of the architectures.
         archs: the architectures.
-        columns: for each name one array with an entry an architecture; a missing number is NaN.
-        default: the column of accuracies that is used where none is named, "" where there is no such column.
-        left_out: names of further columns, which hold no numbers.
+        columns: an array for each name, with one entry per architecture; NaN where a number is missing.
+        default: the column of accuracies to use where none is named; "" if there is none.
+        left_out: names of further columns that are not all numbers.
 
     Raises:
-        ValueError: a column has not one entry an architecture.
+        ValueError: a column does not have one entry per architecture.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Table:
         """One column.
 
         Raises:
-            ValueError: there is no such column of numbers; the message lists those there are.
+            ValueError: there is no such column of numbers; the message lists the columns of numbers.
         """
         if column in self.columns:
             return self.columns[column]
@@ -59,7 +59,7 @@ class Table:
         return len(self.archs)
 
     def require_distinct(self) -> None:
-        """Raise ValueError if two of the architectures are one network; the message names both rows, from 1."""
+        """Raise ValueError if two architectures are the same network; the message names both rows, from 1."""
         keys = self.space.keys(self.archs)
         _, first, number = np.unique(keys, return_index=True, return_inverse=True)
         repeated = first[number] != np.arange(len(keys))

@@ -2,8 +2,8 @@
 
 ``archflow.proxies(space, archs)`` measures the real network of each architecture on one minibatch. Architectures that
 compute the same (isomorphic ones, and those that differ only in operations that lead nowhere) are measured once; only
-``params`` and ``flops`` count the whole network, as the benchmarks do. The values depend on nothing but the settings:
-not on how many processes share the work, on the order, or on how often it was interrupted.
+``params`` and ``flops`` count the whole network, as the benchmarks do. The values depend only on the settings, not on
+the number of processes, the order of the architectures, or interruptions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from archflow.zero_cost.journal import Journal, Settings
 from archflow.zero_cost.measures import PROXIES, Values, measure, require_known
 
 OF_THE_WHOLE = ("params", "flops")
-"""Proxies that also count what leads nowhere."""
+"""Proxies that also count operations that lead nowhere."""
 
 
 def proxies(
@@ -72,17 +72,17 @@ def proxies(
         batch_size: images in the minibatch, which is the same for all networks.
         size: height and width of the images in pixels; the benchmark's if None, as for the following three.
         width: channels of the first cells.
-        depth: cells, or cells a stage; see :func:`archflow.network`.
-        classes: of the classifier.
+        depth: cells, or cells per stage; see :func:`archflow.network`.
+        classes: number of classes.
         seed: of the images, their labels, and all weights: every network starts from the same random numbers.
-        processes: how many share the work; if None, one a core on the CPU and one on a GPU. Several processes can
-            measure networks that you registered only if they can import the module that defines them.
+        processes: number of processes; if None, one per core on the CPU and one on a GPU. Several processes can measure
+            networks that you registered only if they can import the module that defines them.
         device: "cpu", "cuda", …, or "auto".
-        out: CSV, JSONL or Parquet file for the values. During the work, OUT.partial holds what is done; OUT.log
-            names the networks that failed, if any. A disconnected network has the value −inf in the table, in CSV and
-            in Parquet; JSON has no infinity, so JSONL has null for it as for NaN, and both are read as NaN.
+        out: CSV, JSONL or Parquet file for the values. OUT.partial keeps intermediate results until OUT is written;
+            OUT.log names the networks that failed, if any. A disconnected network has the value −inf in the table, in
+            CSV and in Parquet; JSON has no infinity, so JSONL has null for it as for NaN, and both are read as NaN.
         resume: continue from OUT.partial if it exists.
-        progress: called with the number of networks that are done.
+        progress: called with "networks", the number of networks that are done, and the number of all.
 
     Returns:
         A table with a float64 column for each proxy; NaN where a network failed or overflowed.
@@ -93,13 +93,13 @@ def proxies(
             another device, with other images in the folder, by another version, or is damaged.
         OSError: the folder of the images is missing or empty, or OUT, OUT.partial or OUT.log cannot be written.
     """
-    its, known = family(space), make_space(space)
+    space_networks, known = family(space), make_space(space)
     names = tuple(dict.fromkeys(names))
     require_known(names)
-    size = its.size if size is None else size
-    width = its.width if width is None else width
-    depth = its.depth if depth is None else depth
-    classes = its.classes if classes is None else classes
+    size = space_networks.size if size is None else size
+    width = space_networks.width if width is None else width
+    depth = space_networks.depth if depth is None else depth
+    classes = space_networks.classes if classes is None else classes
     if min(size, width, depth, classes) < 1:
         raise ValueError(f"size, width, depth and classes must be at least 1, not {size}, {width}, {depth}, {classes}")
     if processes is not None and processes < 1:
@@ -112,20 +112,8 @@ def proxies(
     images, where = str(images), str(resolve_device(device))
     _minibatch.cache_clear()  # the folder may hold other images by now
     found = _minibatch(images, batch_size, size, classes, seed, where)  # fails now, not after hours
-    of_images = "" if images in SYNTHETIC else digest_arrays(part.cpu().numpy() for part in found)
-    settings = Settings(
-        space,
-        names,
-        images,
-        of_images,
-        batch_size,
-        seed,
-        size=size,
-        width=width,
-        depth=depth,
-        classes=classes,
-        device=where,
-    )
+    digest = "" if images in SYNTHETIC else digest_arrays(part.cpu().numpy() for part in found)
+    settings = Settings(space, names, images, digest, batch_size, seed, size, width, depth, classes, where)
     archs = known.enumerate() if archs is None else archs
 
     plan = Plan.of(archs, settings)
@@ -133,7 +121,8 @@ def proxies(
     failures: dict[int, str] = {}
     to_do = np.asarray(plan.wanted.any(axis=1))
     total = int(to_do.sum())
-    work, most = partial(_measured, settings, its, known), 1 if where.startswith("cuda") else os.cpu_count() or 1
+    work = partial(_measured, settings, space_networks, known)
+    most = 1 if where.startswith("cuda") else os.cpu_count() or 1
     if min(processes or most, total) > 1:
         pack(work)  # fails now if these networks cannot be sent to other processes
 
@@ -154,12 +143,12 @@ def proxies(
         rest = int(to_do.sum())
         progress("networks", total - rest, total)
         tasks = ((row, plan.networks[[row]], plan.names_of(row)) for row in np.flatnonzero(to_do).tolist())
-        for (row, _, its_names), ended in in_processes(work, tasks, processes or max(1, min(most, rest))):
-            if isinstance(ended, Exception):
-                ended = dict.fromkeys(its_names, math.nan), f"{type(ended).__name__}: {ended}"
-            keep(row, *ended)
+        for (row, _, wanted), outcome in in_processes(work, tasks, processes or max(1, min(most, rest))):
+            if isinstance(outcome, Exception):
+                outcome = dict.fromkeys(wanted, math.nan), f"{type(outcome).__name__}: {outcome}"
+            keep(row, *outcome)
             if journal:
-                journal.add(str(plan.keys[row]), *ended)
+                journal.add(str(plan.keys[row]), *outcome)
             rest -= 1
             progress("networks", total - rest, total)
 
@@ -179,10 +168,10 @@ class Plan(NamedTuple):
     """Which networks are built, each once, and which proxies are measured on each.
 
     Attributes:
-        networks: one architecture for each.
+        networks: one architecture for each network.
         keys: their keys in the space.
         wanted: whether a proxy is measured on a network.
-        rows: for each proxy the network of every architecture that was asked for.
+        rows: for each proxy, the network of every requested architecture.
     """
 
     networks: ArchBatch
@@ -198,7 +187,7 @@ class Plan(NamedTuple):
         keys, first, number = np.unique(keys, return_index=True, return_inverse=True)
         own, live = number[: len(archs)], number[len(archs) :]
         rows = {name: own if name in OF_THE_WHOLE else live for name in settings.names}
-        wanted = np.stack([np.isin(np.arange(len(keys)), its) for its in rows.values()], axis=1)
+        wanted = np.stack([np.isin(np.arange(len(keys)), needed) for needed in rows.values()], axis=1)
         return cls(both[first], keys, wanted, rows)
 
     def names_of(self, row: int) -> tuple[str, ...]:
@@ -226,20 +215,19 @@ def _minibatch(
 
 
 def _measured(
-    settings: Settings, its: NetworkFamily, known: Space, task: tuple[int, ArchBatch, tuple[str, ...]]
+    settings: Settings, space_networks: NetworkFamily, known: Space, task: tuple[int, ArchBatch, tuple[str, ...]]
 ) -> tuple[Values, str]:
-    """The proxies of one network, and what is wrong with them, "" if nothing."""
+    """The proxies of one network, and the cause of failure, "" if none."""
     s, (_, arch, names) = settings, task
-    # What a person registered in the parent is unknown to a child process.
+    # A child process does not know what was registered in the parent.
     if s.space not in NETWORKS:
-        NETWORKS.register(s.space, its)
+        NETWORKS.register(s.space, space_networks)
     if s.space not in SPACES:
         SPACES.register(s.space, lambda: known)
     with seeded(s.seed):
         model = network(s.space, arch, width=s.width, depth=s.depth, classes=s.classes).to(s.device)
     values = measure(model, *_minibatch(s.images, s.batch_size, s.size, s.classes, s.seed, s.device), names, s.seed)
     # Minus infinity is the value of a disconnected network.
-    wild = [name for name, value in values.items() if math.isnan(value) or value == math.inf]
-    return {name: math.nan if name in wild else value for name, value in values.items()}, (
-        f"{', '.join(wild)} overflowed" if wild else ""
-    )
+    overflowed = [name for name, value in values.items() if math.isnan(value) or value == math.inf]
+    cause = f"{', '.join(overflowed)} overflowed" if overflowed else ""
+    return values | dict.fromkeys(overflowed, math.nan), cause

@@ -1,4 +1,4 @@
-"""Columns of zero-cost proxy values by their names, for the architectures of a table."""
+"""Columns of zero-cost proxy values by name, for the architectures of a table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from archflow.benchmarks.tables import tables
 
 
 def proxy_values(table: Table, names: str) -> Float[ndarray, "archs proxies"] | None:
-    """The values of zero-cost proxies, named in one string and joined by commas; None where there are none.
+    """The values of the zero-cost proxies in a comma-separated list of names; None if the list selects none.
 
-    A name is a column of the table, or "parameters", "flops" or another proxy that the space knows in closed form, or
+    A name is a column of the table, or "parameters", "flops" or another proxy that the space has in closed form, or
     "closed-form" for all of those. "measured/NAME" is a column of the table "SPACE/proxies", which ``archflow proxies``
-    makes, NaN for architectures that it lacks; "measured" is all of its columns. "none" is none.
+    makes, NaN for architectures that it lacks; "measured" stands for all of its columns, "none" for no proxy.
 
     Raises:
         ValueError: a name is unknown; the message lists the known ones.
@@ -47,7 +47,7 @@ def measured_proxies(table: Table) -> dict[str, Float[ndarray, " archs"]]:
     """The measured proxies of a table's architectures, under the names "measured/…"; NaN where one was not measured.
 
     Raises:
-        ValueError: nothing was measured for the space; the message says how to do it.
+        ValueError: no proxies of the space were measured; the message says how to measure them.
     """
     name = f"{table.space.name}/proxies"
     if name not in tables(table.space.name):

@@ -1,4 +1,4 @@
-"""The file of an unfinished measurement: a line of settings, then a line a network."""
+"""The file of an unfinished measurement: a line of settings, then a line per network."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from archflow.support.reading import open_regular, read_json
 from archflow.zero_cost.measures import Values
 
 VERSION = 2
-"""Of what is measured and how it is written; a journal of another version is not continued."""
+"""The version of the measures and of the file format; a journal of another version is not continued."""
 _MOST = 1_000_000_000
 """Bytes of a journal; NAS-Bench-101's 423,624 cells with eleven proxies have 150 MB."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the values depend on, besides the architectures.
+    """What the values depend on besides the architectures.
 
     Attributes:
         space: its name.
         names: of the proxies.
         images: a kind of synthetic images, or a folder.
         digest: of the minibatch if it comes from a folder; "" where the seed determines it.
-        batch_size: images in it.
+        batch_size: images in the minibatch.
         seed: of the images, their labels, and all weights.
         size: height and width of the images.
         width: channels of the first cells.
-        depth: cells, or cells a stage.
-        classes: of the classifier.
-        device: on which it is computed.
+        depth: cells, or cells per stage.
+        classes: number of classes.
+        device: on which the proxies are computed.
     """
 
     space: str
@@ -51,12 +51,12 @@ class Settings:
 
 
 class Journal:
-    """What is measured so far. A last line that a kill cut off is dropped.
+    """The networks measured so far. An incomplete last line, left by a kill, is dropped.
 
     Args:
-        path: the file; overwritten unless it exists and is to be resumed.
+        path: the file.
         settings: those of the measurement.
-        resume: whether to continue from what the file holds.
+        resume: whether to continue from an existing file rather than overwrite it.
 
     Raises:
         ValueError: the file was started with other settings, by another version, or is damaged.
@@ -71,10 +71,10 @@ class Journal:
         self._file.seek(0)
         first = self._file.readline()
         if not _line(header).startswith(first):
-            self._read(first)  # raises if it is no journal at all
+            self._read(first)  # raises if it is not a journal at all
             raise ValueError(
-                f"{path} was begun with other settings or by another version of archflow; name another file, or leave "
-                "--resume out"
+                f"{path} was started with other settings or by another version of archflow; name another file, or "
+                "leave --resume out"
             )
         end = sum(len(line) for line in chain([first], self._file) if line.endswith(b"\n"))
         self._file.truncate(end)
@@ -83,7 +83,7 @@ class Journal:
         self._file.seek(len(_line(header)))
 
     def entries(self) -> Iterator[tuple[str, Values, str]]:
-        """Key, values and cause of failure ("" if none) of each network measured before; call it before :meth:`add`."""
+        """Key, values and cause of failure ("" if none) of each network in the file; call it before :meth:`add`."""
         for self._number, line in enumerate(self._file, start=2):
             match self._read(line):
                 case {"network": str(key), "values": dict(values), "failed": str(failed)} if all(

@@ -1,9 +1,9 @@
 """Zero-cost proxies: scores of an untrained network from one minibatch.
 
 Settings are those of zero-cost-nas (Abdelfattah et al., ICLR 2021) and NAS-Bench-Suite-Zero (Krishnakumar et al.,
-NeurIPS 2022), so that values compare with the published ones: batch norm normalises by the minibatch, the loss is the
-mean cross entropy, and the *weights* θ are those of convolutions and of the classifier, without biases and norms. Here
-those proxies that look at the same forward pass share it:
+NeurIPS 2022), so that values are comparable with the published ones: batch norm normalises by the minibatch, the loss
+is the mean cross entropy, and the *weights* θ are those of convolutions and of the classifier, without biases and
+norms. Proxies that need the same forward pass share it:
 
 ====================================== ====================================================================
 pass                                   proxies
@@ -16,10 +16,10 @@ forward and backward, one image        synflow
 two forward passes, other weights      zen
 ====================================== ====================================================================
 
-A network whose input does not reach its output (a cell of NAS-Bench-201 may be cut) is scored like any other, as its
-benchmark trains it like any other. Gradients are 0, and so are grad_norm, snip, plain and grasp; of fisher the
-classifier's bias is left. Logarithms of what vanishes are −inf (synflow, nwot, zen). The gradients of its images, all
-zero, count as all alike (jacov, epe_nas). So grad_norm, snip, synflow, nwot, zen and jacov rank it last.
+A network whose input does not reach its output (NAS-Bench-201 has such cells) is scored like any other, as its
+benchmark trains it like any other. Gradients are 0, and so are grad_norm, snip, plain and grasp; fisher keeps the
+contribution of the classifier's bias. Logarithms of 0 are −inf (synflow, nwot, zen). The gradients at its images, all
+zero, count as identical (jacov, epe_nas). So grad_norm, snip, synflow, nwot, zen and jacov rank it last.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def measure(
     names: Iterable[str],
     seed: int = 0,
 ) -> Values:
-    """The proxies of those names, as they are for the network's present weights, which stay as they are.
+    """The named proxies of a network with its present weights, which do not change.
 
     Args:
-        network: on the device of the images.
+        network: on the same device as the images.
         images: one minibatch.
         labels: their classes.
         names: some of ``PROXIES``.
         seed: of the weights and images that zen draws.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: an unknown name, or none; the message lists the known ones.
     """
     wanted = dict.fromkeys(names)
     require_known(wanted)
@@ -85,7 +85,7 @@ PROXIES = (
 
 
 def require_known(names: Iterable[str]) -> None:
-    """Raise ValueError if a name is none of ``PROXIES``, or if there is none."""
+    """Raise ValueError if a name is not among ``PROXIES``, or if there are no names."""
     names = list(names)
     unknown = [name for name in names if name not in PROXIES]
     if unknown or not names:
@@ -97,29 +97,29 @@ def require_known(names: Iterable[str]) -> None:
 
 
 def counts(network: Network, size: int) -> Values:
-    """``params``, all numbers that are trained, and ``flops``, multiply-accumulates for one image of that size.
+    """``params``, the trainable parameters, and ``flops``, multiply-accumulates for one image of ``size`` × ``size``.
 
-    The latter as NASLib counts them (by tensorwatch): convolutions and the classifier without its bias; for each
-    element one for a rectifier, one for a norm or two where it has scale and shift, k² for a pooled one; a global
-    average as a window that is larger by one than it is.
+    Multiply-accumulates are counted as by NASLib (with tensorwatch): convolutions and the classifier without its bias;
+    for each output element one of a rectifier, one of a norm or two where it has scale and shift, and k² of a pooling;
+    the global average as a pooling with a window larger by one.
     """
     flops, weight = 0, network.classifier.weight
 
-    def count(module: nn.Module, _: object, made: Tensor) -> None:
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
         nonlocal flops
         if isinstance(module, nn.Conv2d | nn.Linear):
-            flops += made.numel() * module.weight[0].numel()
+            flops += output.numel() * module.weight[0].numel()
         elif isinstance(module, nn.BatchNorm2d):
-            flops += made.numel() * (1 + module.affine)
+            flops += output.numel() * (1 + module.affine)
         elif isinstance(module, nn.ReLU):
-            flops += made.numel()
+            flops += output.numel()
         elif isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
             kernel = module.kernel_size if isinstance(module.kernel_size, int) else module.kernel_size[0]
-            flops += made.numel() * kernel**2
+            flops += output.numel() * kernel**2
 
-    def count_average(_: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
+    def count_average(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         nonlocal flops
-        flops += made.numel() * (given[0].shape[-2] + 1) * (given[0].shape[-1] + 1)
+        flops += output.numel() * (inputs[0].shape[-2] + 1) * (inputs[0].shape[-1] + 1)
 
     hooks = [
         module.register_forward_hook(count_average if isinstance(module, nn.AdaptiveAvgPool2d) else count)
@@ -147,7 +147,7 @@ def l2_norm(network: Network) -> float:
 def supervised(
     network: Network, images: Float[Tensor, "batch 3 h w"], labels: Int[Tensor, " batch"], names: Iterable[str]
 ) -> Values:
-    """Those of ``SUPERVISED`` that are named, from one forward pass and as few backward passes as they need.
+    """The named proxies of ``SUPERVISED``, from one forward pass and as few backward passes as they need.
 
     With L the loss, g = ∂L/∂θ and H its Hessian, sums over all weights:
 
@@ -184,7 +184,7 @@ def supervised(
             values["jacov"] = jacov(jacobian)
             values["epe_nas"] = epe_nas(jacobian, labels.cpu().numpy())
         if of_weights:
-            fisher.listening = True  # only now, as jacov's backward pass is of something else
+            fisher.listening = True  # only now, as the backward pass for jacov is not that of the loss
             loss = cross_entropy(logits, labels)
             gradients = torch.autograd.grad(loss, weights, create_graph="grasp" in wanted, materialize_grads=True)
             fisher.listening = False
@@ -211,41 +211,41 @@ def _grasp(weights: list[Tensor], gradients: tuple[Tensor, ...]) -> float:
 
 
 class Fisher:
-    """Adds up the Fisher information of each layer's channels while gradients pass; see :func:`supervised`."""
+    """Sums the Fisher information of every layer's channels during the backward pass; see :func:`supervised`."""
 
     def __init__(self) -> None:
         self.total, self.listening = 0.0, False
 
-    def __call__(self, layer: nn.Conv2d | nn.Linear, _: object, made: Tensor) -> None:
-        """Wait for the gradient of what the layer made."""
+    def __call__(self, layer: nn.Conv2d | nn.Linear, _: object, output: Tensor) -> None:
+        """Wait for the gradient of a layer's output."""
 
         def add(gradient: Tensor) -> None:
             if self.listening:
                 gate = (kept * gradient.detach()).flatten(2).sum(-1) if kept.dim() > 2 else kept * gradient.detach()
                 self.total += 0.5 * gate.double().square().mean(0).sum().item() * layer.weight[0].numel()
 
-        if made.requires_grad:
-            kept = made.detach()
-            made.register_hook(add)
+        if output.requires_grad:
+            kept = output.detach()
+            output.register_hook(add)
 
 
 class Codes:
-    """Counts for each two images the rectifiers that are both open or both closed."""
+    """Counts, for each pair of images, the rectifiers that are open for both or closed for both."""
 
     def __init__(self, batch: int, device: torch.device) -> None:
         self.agreements = torch.zeros(batch, batch, device=device)
 
-    def __call__(self, _: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
-        """Look at what a rectifier is given."""
-        code = given[0].detach().flatten(1).gt(0).float()
-        # (1 − a)(1 − b) + a b = 1 − a − b + 2 a b, which needs one product of matrices, not two.
+    def __call__(self, _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Count the agreements in a rectifier's input."""
+        code = inputs[0].detach().flatten(1).gt(0).float()
+        # (1 − a)(1 − b) + a b = 1 − a − b + 2 a b, which needs one matrix product instead of two.
         opened = code.sum(1)
         self.agreements += code.shape[1] - opened[:, None] - opened + 2 * code @ code.t()
 
 
 def nwot(agreements: Float[Tensor, "batch batch"]) -> float:
     """Log |det K|, K counting the rectifiers in which two images agree (Mellor et al., ICML 2021, equation 2)."""
-    # One image more that is alike to another makes a determinant of 0, which rounding would hide.
+    # Two images with the same code make the determinant 0, which rounding would hide.
     kernel = agreements.double().cpu().numpy()
     if np.linalg.matrix_rank(kernel) < len(kernel):
         return -math.inf
@@ -258,7 +258,7 @@ def jacov(jacobian: Float[ndarray, "batch inputs"]) -> float:
     The gradients are those of the sum of all logits (Mellor et al., 2020, the first version of "Neural Architecture
     Search without Training"; Abdelfattah et al., ICLR 2021).
     """
-    # Correlations have no negative eigenvalues but by rounding.
+    # Negative eigenvalues of correlations are due to rounding.
     eigenvalues = np.maximum(np.linalg.eigvalsh(_correlations(jacobian)), 0) + 1e-5
     return float(-(np.log(eigenvalues) + 1 / eigenvalues).sum())
 
@@ -266,8 +266,8 @@ def jacov(jacobian: Float[ndarray, "batch inputs"]) -> float:
 def epe_nas(jacobian: Float[ndarray, "batch inputs"], labels: Int[ndarray, " batch"]) -> float:
     """Σ over classes of |Σ log (|c| + k)|, c the correlations of gradients within a class (Lopes et al., ICANN 2021).
 
-    With more than 100 classes, Σ over ordered pairs of classes of the difference of their sums, each over its number of
-    images, divided by the number of classes.
+    With more than 100 classes, Σ over ordered pairs of classes of the absolute difference of their sums, each divided
+    by its number of images, all divided by the number of classes.
     """
     sums = []
     classes = np.unique(labels)
@@ -281,23 +281,23 @@ def epe_nas(jacobian: Float[ndarray, "batch inputs"], labels: Int[ndarray, " bat
 
 
 def _correlations(rows: Float[ndarray, "rows columns"]) -> Float[ndarray, "rows rows"]:
-    """Correlation coefficients of the rows; rows that do not vary count as all alike."""
+    """Correlation coefficients of the rows; any two constant rows count as identical."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1)
-    still = length == 0
-    unit = centred / np.where(still, 1, length)[:, None]
-    found: Float[ndarray, "rows rows"] = unit @ unit.T
-    found[np.ix_(still, still)] = 1
-    return found
+    constant = length == 0
+    unit = centred / np.where(constant, 1, length)[:, None]
+    correlations: Float[ndarray, "rows rows"] = unit @ unit.T
+    correlations[np.ix_(constant, constant)] = 1
+    return correlations
 
 
 # With other weights or images
 
 
 def synflow(network: Network, size: int) -> float:
-    """Log Σ |θ ∂R/∂θ|, R the sum of logits of an image of ones, all weights by their absolute value, without norms.
+    """Log Σ |θ ∂R/∂θ|, R the sum of logits for an image of ones, with the weights' absolute values and without norms.
 
-    Tanaka et al., NeurIPS 2020, equation 2. The logarithm, as the sum of a deep network overflows; in float64.
+    Tanaka et al., NeurIPS 2020, equation 2. A logarithm, as the sum of a deep network overflows; computed in float64.
     """
     linear = copy.deepcopy(network).double()
     for parent in list(linear.modules()):

@@ -335,7 +335,7 @@ def test_the_order_of_nodes_does_not_matter(space, data, seed):
 @EVERY
 def test_other_architectures_and_impossible_sizes_are_refused(space):
     archs = archflow.space(space).sample(2)
-    with pytest.raises(ValueError, match="a network is that of one architecture, not of 2"):
+    with pytest.raises(ValueError, match="a network is built from one architecture, not from 2"):
         network(space, archs)
     for wrong in ({"width": 0}, {"depth": 0}, {"classes": -1}):
         with pytest.raises(ValueError, match="width, depth and classes must be at least 1, not"):
@@ -346,7 +346,7 @@ def test_other_architectures_and_impossible_sizes_are_refused(space):
 
 def test_a_space_without_networks():
     with pytest.raises(
-        ValueError, match=r"builds no networks of the space .nasbench999.; it does of: darts, nasbench1"
+        ValueError, match=r"has no networks for the space .nasbench999.; it has networks for: darts, nasbench1"
     ):
         network("nasbench999", archflow.space("darts").sample(1))
 

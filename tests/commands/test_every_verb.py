@@ -168,7 +168,7 @@ BAD = {
         ("--out out.txt", r"out\.txt: the name must end in \.csv"),
         ("--out out", "the name must end in"),
         ("--out logged.csv", r"logged\.csv\.log is a folder; a file is to be written there"),
-        ("--resume", r"out\.csv\.partial was begun with other settings or by another version of archflow"),
+        ("--resume", r"out\.csv\.partial was started with other settings or by another version of archflow"),
     ],
     "reproduce": [
         ("--only encoder", "--only takes AXIS=VALUE, joined by commas, not 'encoder'"),
@@ -223,10 +223,10 @@ BAD = {
         ("pretrain --space darts --sample 0", "cannot draw 0 different architectures"),
         ("pretrain --sample 15626", "cannot draw 15626 different architectures: nasbench201 has 15,625"),
         ("proxies --sample 0", "0"),
-        ("proxies --space nasbench-nlp | proxies --space nasbench-macro", "builds no networks of the space 'nasbench-"),
+        ("proxies --space nasbench-nlp | proxies --space nasbench-macro", "has no networks for the space 'nasbench-"),
         (
             "proxies --space nasbench-nlp --sample 2",
-            "builds no networks of the space 'nasbench-nlp'; it does of: darts, ",
+            "has no networks for the space 'nasbench-nlp'; it has networks for: darts, ",
         ),
         ("evaluate --space nope", "unknown space 'nope'"),
         ("evaluate --table nope", "unknown table 'nope'"),

@@ -85,7 +85,7 @@ def test_resuming_from_a_damaged_file(here, call, content):
     (here / f"{OUT}.partial").write_bytes(content)
     before = contents(here)
     outcome = call(*words("proxies", "--resume"))
-    outcome.assert_mistake(rf"{OUT}\.partial (is damaged|was begun with other).*leave --resume out")
+    outcome.assert_mistake(rf"{OUT}\.partial (is damaged|was started with other).*leave --resume out")
     assert contents(here) == before
 
 

@@ -228,7 +228,10 @@ def test_images_are_those_that_are_in_the_folder_now(tmp_path, monkeypatch):
         ({"names": ["nope", "nwot"]}, "unknown proxy 'nope'; known proxies: params, "),
         ({"names": []}, "no proxy is named"),
         ({"names": "nwot"}, "unknown proxy"),
-        ({"space": "nasbench-nlp"}, "builds no networks of the space 'nasbench-nlp'; it does of: darts, nasbench101"),
+        (
+            {"space": "nasbench-nlp"},
+            "has no networks for the space 'nasbench-nlp'; it has networks for: darts, nasbench101",
+        ),
         ({"space": "nope"}, "'nope'"),
         ({"size": 0}, "size, width, depth and classes must be at least 1, not 0, 4, 1, 10"),
         ({"width": 0}, "at least 1"),
@@ -647,7 +650,7 @@ def refused(quick, tmp_path, reason, **settings):
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_journal_of_other_settings(quick, tmp_path, name):
     interrupted(quick, tmp_path / "out.csv", after=2)
-    refused(quick, tmp_path, "was begun with other settings", **{name: OTHERS[name]})
+    refused(quick, tmp_path, "was started with other settings", **{name: OTHERS[name]})
 
 
 def test_a_journal_of_other_images_in_the_folder(quick, tmp_path):
@@ -657,7 +660,7 @@ def test_a_journal_of_other_images_in_the_folder(quick, tmp_path):
     (folder / "data_batch_1.bin").write_bytes(records)
     interrupted(quick, tmp_path / "out.csv", after=2, images=folder)
     (folder / "data_batch_1.bin").write_bytes(cifar(1))
-    refused(quick, tmp_path, "was begun with other settings", images=folder)
+    refused(quick, tmp_path, "was started with other settings", images=folder)
     (folder / "data_batch_1.bin").write_bytes(records)
     small("darts", DARTS, out=tmp_path / "out.csv", resume=True, images=folder)
     assert len(quick.measured) == 2
@@ -677,7 +680,7 @@ def test_a_journal_of_another_space_or_version(quick, tmp_path):
         {"more": 1},
     ):
         partial.write_bytes(json.dumps(header | change).encode() + b"\n" + rest)
-        refused(quick, tmp_path, "was begun with other settings or by another version of archflow")
+        refused(quick, tmp_path, "was started with other settings or by another version of archflow")
 
 
 @pytest.mark.parametrize(
@@ -687,7 +690,7 @@ def test_a_journal_of_another_space_or_version(quick, tmp_path):
 )
 def test_a_file_that_is_no_journal_is_not_overwritten(quick, tmp_path, content):
     (tmp_path / "out.csv.partial").write_bytes(content)
-    refused(quick, tmp_path, "damaged|was begun with")
+    refused(quick, tmp_path, "damaged|was started with")
 
 
 DAMAGED = {

@@ -1,7 +1,7 @@
-"""The sizes of DARTS networks: of all but the operations, and of each operation wherever it may stand.
+"""Sizes of DARTS networks: of everything but the operations, and of each operation in each place.
 
-The network is NASLib's for CIFAR-10, with 8 cells and 32 channels. For each layer, of which ``size`` is the height and
-width of the feature maps, there are two numbers: parameters and multiply-accumulates.
+The network is NASLib's for CIFAR-10, with 8 cells and 32 channels. Each layer has two numbers, parameters and
+multiply-accumulates; its ``size`` is the height and width of its feature maps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _operation(name: str, c: int, size: int, stride: int) -> Int[ndarray, " size
     """An operation that makes feature maps of that size from maps ``stride`` times as large."""
     norm = _norm(c, size, affine=False)
     if name == "skip_connect":
-        # Two convolutions of half the channels each, one of them on maps that are shifted by one element.
+        # Two convolutions of half the channels each, one of them on maps shifted by one element.
         return _rectifier(c, size * stride) + _conv(c, c, size) + norm if stride == 2 else np.zeros(2, np.int64)
     if "pool" in name:
         return np.array([0, 9 * c * size * size]) + norm
@@ -48,7 +48,7 @@ def _operation(name: str, c: int, size: int, stride: int) -> Int[ndarray, " size
 
 
 def _network() -> tuple[Int[ndarray, " sizes"], Int[ndarray, "2 7 2 sizes"]]:
-    """The sizes of all but the operations, and those of [an operation in a cell, from another node or an input]."""
+    """The size of everything but the operations, and of each operation by [cell, operation, reads an input or not]."""
     channels, image = 32, 32
     stem = (3 * channels, image)
     frame = _conv(3, 3 * channels, image, kernel=3) + _norm(3 * channels, image, affine=True)
@@ -57,7 +57,7 @@ def _network() -> tuple[Int[ndarray, " sizes"], Int[ndarray, "2 7 2 sizes"]]:
     for cell in (0, 0, 1, 0, 0, 1, 0, 0):
         channels *= 1 + cell
         before = inputs[1][1]
-        for c_in, size in inputs:  # where the older input is larger, it is made smaller like a skip_connect
+        for c_in, size in inputs:  # where the older input is larger, it is reduced as by a skip_connect
             frame += _rectifier(c_in, size) + _conv(c_in, channels, before) + _norm(channels, before, affine=True)
         after = before // (1 + cell)
         for index, name in enumerate(OPERATIONS):
@@ -65,7 +65,7 @@ def _network() -> tuple[Int[ndarray, " sizes"], Int[ndarray, "2 7 2 sizes"]]:
                 operations[cell, index, from_input] += _operation(name, channels, after, 1 + cell * from_input)
         inputs = [inputs[1], (4 * channels, after)]
     features, size = inputs[1]
-    # The last pooling counts as a window that is one larger than it is (tensorwatch), the classifier without its bias.
+    # As tensorwatch counts them: the last pooling with a window larger by one, the classifier without its bias.
     head = np.array([10 * features + 10, features * (size + 1) ** 2 + 10 * features])
     return frame + head, operations
 

@@ -1,4 +1,4 @@
-"""From the graphs of DARTS architectures back to the edges of their cells: a compiled loop."""
+"""A compiled loop that recovers the edges of the cells from the graphs of DARTS architectures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy import ndarray
 _NODES = 11
 """Nodes of a cell in the graph: two inputs, eight operations, the output."""
 _READS = np.array([0b1, 0b10, *(0b11 << 2 * source - 2 for source in range(2, 5))])
-"""The nodes of the graph, as bits, that an operation with each source reads."""
+"""For each source of an edge, the nodes of the graph that its operation reads, as bits."""
 _ALL_OPERATIONS = 0b11111111 << 2
 
 

@@ -2,8 +2,8 @@
 
 A stem of one convolution, ``depth`` cells that each read the two before them, global average, classifier. The cells at
 a third and at two thirds of the depth reduce: they double the channels and halve the image. For CIFAR-10 there are 32
-channels and 8 cells; :meth:`.DARTS.parameters` and ``flops`` are the sizes of that network. The auxiliary
-classifier and the dropping of paths, which only training uses, are left out.
+channels and 8 cells; :meth:`.DARTS.parameters` and ``flops`` are the sizes of that network. The auxiliary classifier
+and drop-path, which only training uses, are left out.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class DARTSNetwork(Network):
 
 
 class Cell(nn.Module):
-    """Nodes 0 and 1 are the inputs, nodes 2 to 5 each add up two edges, and the output joins these four.
+    """Nodes 0 and 1 are the inputs, nodes 2 to 5 each sum two edges, and the output concatenates these four.
 
     Args:
-        edges: source and operation of the edges, by the node in which they end.
-        inputs: channels of the cell before the last one and of the last one.
+        edges: source and operation of each edge, in the order of the nodes in which they end.
+        inputs: channels of the two previous cells, the earlier one first.
         width: channels of each node.
-        reduces: whether the image is halved, by all edges that begin at an input.
-        reduced: whether the last cell did so, which leaves the maps from before it twice as large.
+        reduces: whether the edges that start at an input halve the image.
+        reduced: whether the previous cell halved it, so that the maps from before that cell are twice as large.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Cell(nn.Module):
     def forward(
         self, before: Float[Tensor, "batch c_before h0 w0"], last: Float[Tensor, "batch c_last h1 w1"]
     ) -> Float[Tensor, "batch 4*width h w"]:
-        """Nodes 2 to 5, one after the other."""
+        """Nodes 2 to 5, concatenated along the channels."""
         nodes = [self.before(before), self.last(last)]
         for edge in range(0, 8, 2):
             first, second = (self.operations[e](nodes[self.sources[e]]) for e in (edge, edge + 1))
@@ -95,7 +95,7 @@ def operation(name: str, width: int, stride: int) -> nn.Module:
 
 
 def separable(width: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Rectifier, a convolution of each channel by itself, one that mixes the channels, batch norm."""
+    """ReLU, depthwise convolution, pointwise convolution, batch norm."""
     return nn.Sequential(
         nn.ReLU(),
         conv(width, width, kernel, stride, groups=width, dilation=dilation),
@@ -105,8 +105,10 @@ def separable(width: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn
 
 
 class Halving(nn.Module):
-    """What stands for a skip that halves the image: half the output's channels look at the pixels of even rows and
-    columns, half at those of odd ones. An image of odd size is taken to end in zeros.
+    """A skip connection that halves the image, DARTS' "factorized reduction".
+
+    Half of the output channels read the pixels in even rows and columns, the other half those in odd ones. An image of
+    odd size is padded with zeros.
     """
 
     def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
@@ -129,5 +131,5 @@ def build(arch: ArchBatch, width: int, depth: int, classes: int) -> Network:
 
 
 def representatives(archs: ArchBatch) -> ArchBatch:
-    """The same with the two edges of each node in the order of their sources; all are live in every architecture."""
+    """The same with each node's edges in the order of their sources; every operation of an architecture is live."""
     return DARTS().from_keys(DARTS().keys(archs))

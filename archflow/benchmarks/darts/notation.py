@@ -1,4 +1,4 @@
-"""The names of DARTS, and the notations in which its architectures are written."""
+"""The names of DARTS operations and cells, and the notations in which architectures are written."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """DARTS (Liu, Simonyan and Yang, ICLR 2019), the space of NAS-Bench-301 (Zela, Siems et al., ICLR 2022).
 
 An architecture is two cells, the normal and the reduction cell. In each, nodes 0 and 1 are the cell's inputs; nodes 2
-to 5 each add up two edges from different earlier nodes, and an edge carries one of seven operations. The cell's output
-joins nodes 2 to 5. There are 1.08e18 such pairs.
+to 5 each sum two edges from different earlier nodes, and an edge carries one of seven operations. The cell's output
+concatenates nodes 2 to 5. There are 1.08e18 such pairs.
 
 Here the operations are the nodes of the graph, and one graph holds both cells: for each cell its two inputs, eight
-operations and its output. An operation on an edge from node j reads the two operations that end in j, or that input;
-the output reads all eight. The vocabulary tells the two cells apart. Which two operations share a node cannot be told
-from the edges alone, so it lies in the order of the graph's nodes.
+operations and its output. An operation on an edge from node j reads the two operations that end in j, or the input j;
+the output reads all eight. The vocabulary names the operations of each cell separately. The edges alone do not show
+which two operations share a node; the order of the graph's nodes does.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _TARGET = np.repeat([2, 3, 4, 5], 2)
 _SOURCES = np.array([(low, high) for high in range(1, 5) for low in range(high)], np.uint8)
 """Every pair of different sources; node n may have the first n(n − 1)/2."""
 _RADICES = np.array([radix for node in range(2, 6) for radix in (node * (node - 1) // 2, 7, 7)] * 2)
-"""The digits of a key: for each node of each cell its pair of sources, then the operations on the edges from them."""
+"""The radices of a key: for each node of each cell its pair of sources, then the operations on the edges from them."""
 _PLACES = np.cumprod(np.append(_RADICES[1:], 1)[::-1])[::-1]
 _FREE = np.flatnonzero(_RADICES > 1)
-"""The digits that are decisions: node 2 always reads both inputs."""
+"""The digits that are decisions; the sources of node 2 are not, as it always reads both inputs."""
 
 _NODES, _NAMES = 11, 10
 """Nodes of a cell in the graph, and its names in the vocabulary: two inputs, operations, the output."""
@@ -41,7 +41,7 @@ _FORM = (
 
 
 def _decisions() -> tuple[Decision, ...]:
-    """For each node of each cell its sources (but of node 2), then the operations on the edges from them."""
+    """For each node of each cell its sources (except for node 2), then the operations on the edges from them."""
     decisions = []
     for cell in CELLS:
         for node in range(2, 6):
@@ -99,7 +99,7 @@ class DARTS(Space):
         return self._from_digits(digits)
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Each architecture with one edge changed at random: its operation, or its source where there is another.
+        """Each architecture with one random edge changed: its operation, or its source where another one is possible.
 
         Each of the 28 changes (of 16 operations, and of 12 sources, as node 2 always reads both inputs) is equally
         likely.
@@ -171,7 +171,7 @@ class DARTS(Space):
         """
         archs.require_vocabulary(self.vocabulary, self.name)
         self._require(np.diff(archs.node_offsets) == 2 * _NODES, _FORM)
-        # Other operations than a cell's own come out as 7 or more: below 0 these numbers wrap around.
+        # Operations that are not the cell's own become 7 or more, as unsigned numbers below 0 wrap around.
         codes = archs.operations.reshape(-1, 2, _NODES) - np.array([[0], [_NAMES]], np.uint8)
         ends, operations = codes[..., [0, 1, -1]], codes[..., 2:-1] - np.uint8(2)
         sources, wrong = sources_of(archs.edges, archs.edge_offsets)
@@ -191,7 +191,7 @@ class DARTS(Space):
         codes[..., 2:-1] = edges[..., 1] + 2
         codes[:, 1] += _NAMES
 
-        # Room for two edges to each operation and eight to the output; an operation that reads an input needs but one.
+        # Room for two edges into each operation and eight into the output; an operation on an input has only one.
         sources = np.empty((len(edges), 2, 24), np.uint8)
         starts, present = edges[..., 0], np.ones(sources.shape, bool)
         present[..., 1:16:2] = starts >= 2
@@ -229,7 +229,7 @@ class DARTS(Space):
 
 
 def _different(n: int, size: int, rng: np.random.Generator) -> Int[ndarray, " n"]:
-    """``n`` different numbers below ``size``: drawn one by one, and drawn again where they repeat."""
+    """``n`` different random numbers below ``size``; repeated ones are drawn again."""
     numbers = rng.integers(size, size=n)
     while len(kept := np.unique(numbers)) < n:
         numbers = rng.permutation(np.append(kept, rng.integers(size, size=n - len(kept))))

@@ -1,4 +1,4 @@
-"""Cells of NAS-Bench-101: what one is, how it is pruned, and how the keys of :mod:`.space` hold it."""
+"""Cells of NAS-Bench-101: their limits, how they are pruned, and how the keys of :mod:`.space` encode them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cell = tuple[Matrix, Sequence[str]]
 
 
 def prune(matrix: Matrix, operations: Sequence[str]) -> tuple[UInt8[ndarray, "left left"], list[str]]:
-    """A cell without the vertices that lie on no path from input to output.
+    """Remove the vertices of a cell that lie on no path from input to output.
 
     Args:
         matrix: 0 and 1, shape (vertices, vertices), zero on and below the diagonal; vertex 0 is the input, the last the
@@ -27,11 +27,11 @@ def prune(matrix: Matrix, operations: Sequence[str]) -> tuple[UInt8[ndarray, "le
         operations: one for each vertex, the first ``input``, the last ``output``.
 
     Returns:
-        matrix and operations of the vertices that are left, in their order.
+        matrix and operations of the remaining vertices, in their order.
 
     Raises:
-        ValueError: the cell is malformed, its input and output are not connected, or what is left has more than seven
-            vertices, more than nine edges, or an unknown operation.
+        ValueError: the cell is malformed, its input and output are not connected, or the remaining cell has more than
+            seven vertices, more than nine edges, or an unknown operation.
     """
     edges, vertices = np.asarray(matrix, dtype=object), len(operations)
     if list(operations[:1]) != ["input"] or list(operations[-1:]) != ["output"]:
@@ -58,7 +58,7 @@ def prune(matrix: Matrix, operations: Sequence[str]) -> tuple[UInt8[ndarray, "le
 
 
 def on_a_path(matrix: Bool[ndarray, "vertices vertices"]) -> Bool[ndarray, " vertices"]:
-    """Which vertices of an upper triangular matrix lie on a path from the first to the last."""
+    """Which vertices of an upper triangular adjacency matrix lie on a path from the first to the last."""
     size = len(matrix)
     reached, reaching = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     reached[0] = reaching[-1] = True
@@ -72,9 +72,9 @@ def on_a_path(matrix: Bool[ndarray, "vertices vertices"]) -> Bool[ndarray, " ver
 def unpack(
     keys: Int[ndarray, " archs"],
 ) -> tuple[Int[ndarray, " archs"], Bool[ndarray, "archs 7 7"], Int[ndarray, "archs 7"]]:
-    """Number of vertices, matrix and operations (numbers of the vocabulary) of each key's cell.
+    """Number of vertices, matrix and operations (positions in the vocabulary) of each key's cell.
 
-    Rows and columns beyond the last vertex are zero, operations from there on ``output``.
+    Rows and columns beyond the last vertex are zero, and operations from the last vertex on are ``output``.
     """
     sizes, vertex = keys >> 31, np.arange(MAX_VERTICES)
     matrices = np.zeros((len(keys), MAX_VERTICES, MAX_VERTICES), dtype=bool)

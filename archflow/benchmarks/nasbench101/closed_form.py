@@ -1,30 +1,30 @@
-"""What is known of NAS-Bench-101's networks without building them: sizes, and zero-cost proxies in closed form.
+"""Sizes and zero-cost proxies of NAS-Bench-101's networks in closed form, without building the networks.
 
 A zero-cost proxy is measured on an untrained network and one minibatch. Mean-field theory of signal propagation
-(Schoenholz et al., ICLR 2017; with batch norm, Yang et al., ICLR 2019) says what it measures, up to noise: a few
-numbers are followed from vertex to vertex, for all cells at once. Weights have variance 2 / (k² · channels out) for
-k × k taps, as in the benchmark's PyTorch version, with which the published proxies were measured. The theory assumes
-wide layers, convolutions whose outputs are independent of all else, and maps in which neighbouring pixels correlate by
-one half:
+(Schoenholz et al., ICLR 2017; with batch norm, Yang et al., ICLR 2019) predicts the result up to noise: it follows a
+few numbers from vertex to vertex, for all cells at once. Weights have variance 2 / (k² · channels out) for k × k taps,
+as in the benchmark's PyTorch version, with which the published proxies were measured. The theory assumes wide layers,
+convolutions whose outputs are independent of everything else, and maps in which neighbouring pixels correlate by one
+half:
 
-* convolution, batch norm, ReLU: out comes a rectified normal variable. Backward, one half of the gradient's square (its
-  sum over a map) passes the rectifiers; the convolution divides it by the variance of what went in;
-* maximum of 3 × 3: the largest of nine rectified values varies more than each, and a second maximum changes nothing.
-  Backward, all of the gradient goes to the largest values, of which nine in ten had open rectifiers. Of 2 × 2, between
-  stacks: the same variance, but of what it does backward only that pixels share less is followed;
-* what all pixels of an image share of the gradient, which is all of it at the global average pool, adds up at a pixel
-  that is the largest of several windows. It passes unchanged; the surplus is not shared. Rectifiers pass one third of
-  it, for two neighbours are both open that often;
-* concatenation: the vertices that the output reads have equal shares of the channels, and those before them as many.
-  That the first get one more where the channels do not divide evenly is left out.
+* convolution, batch norm, ReLU: the output is a rectified normal variable. Backward, one half of the gradient's square
+  (its sum over a map) passes the rectifiers; the convolution divides it by the variance of its input;
+* 3 × 3 maximum: the largest of nine rectified values varies more than each, and a second maximum changes nothing.
+  Backward, the whole gradient goes to the largest values, nine in ten of which had open rectifiers. The 2 × 2 maximum
+  between stacks has the same variance; of its backward pass, only the loss of what pixels share is modelled;
+* the part of the gradient that all pixels of an image share, which is all of it at the global average pool, adds up at
+  a pixel that is the largest of several windows. It passes unchanged; the surplus is not shared. Rectifiers pass one
+  third of it, as two neighbours are both open that often;
+* concatenation: the vertices that the output reads have equal shares of the channels, and the vertices before them have
+  as many. The additional channel of the first ones, where the channels do not divide evenly, is neglected.
 
-The functions take cells as arrays, as numbers of the vocabulary of :class:`.NASBench101`:
+The functions take cells as arrays, with operations as positions in the vocabulary of :class:`.NASBench101`:
 
 * ``adjacency[i, u, v]``: whether vertex v of cell i reads vertex u;
-* ``operations[i, v]``: 0 the input, 1 a convolution of 3 × 3, 2 one of 1 × 1, 3 a maximum of 3 × 3, 4 the output.
+* ``operations[i, v]``: 0 the input, 1 a 3 × 3 convolution, 2 a 1 × 1 convolution, 3 a 3 × 3 maximum, 4 the output.
 
-A cell of V < 7 vertices takes the first V places, its output the V-th; beyond, it has no edges and operation 4. Stem,
-classifier and factors that all cells have in common are left out: only the order of what comes out has a meaning.
+A cell of V < 7 vertices takes the first V places, its output the V-th; beyond, it has no edges and operation 4. The
+stem, the classifier and factors common to all cells are left out: only the order of the values is meaningful.
 """
 
 from __future__ import annotations
@@ -42,41 +42,41 @@ CELLS = (
     *((128, 256, 16, DOWNSAMPLED), (256, 256, 16, CELL), (256, 256, 16, CELL)),
     *((256, 512, 8, DOWNSAMPLED), (512, 512, 8, CELL), (512, 512, 8, CELL)),
 )
-"""Channels that enter each cell of the network and that leave it, height of its maps, and what comes before it."""
+"""For each cell of the network: channels in, channels out, height of its maps, and what precedes it."""
 
 _STACKS = ((128, 128, 32), (128, 256, 16), (256, 512, 8))
-"""Channels that enter, channels that leave, and height (= width) of the feature maps in each stack of three cells."""
+"""For each stack of three cells: channels in, channels out, and height (= width) of its feature maps."""
 _KERNELS = np.array([0, 3, 1, 0, 0])
-"""Width of the convolution of each operation of the vocabulary; 0 where there is none."""
+"""Kernel width of each operation of the vocabulary; 0 for operations other than convolutions."""
 
 RECTIFIED = (1 - 1 / np.pi) / 2
 """Variance of a rectified standard normal variable."""
 POOLED = 0.573
 """Variance of the maximum of nine rectified standard normal variables, any two of which correlate by one half."""
 PASS, PASS_SHARED = 1 / 2, 1 / 3
-"""How often one rectifier is open, and two neighbours are."""
+"""How often a rectifier is open, and how often two neighbouring ones both are."""
 PASS_MAXIMUM = 9 / 10
-"""How often the rectifier of a maximum is open: not all of nine are closed."""
+"""How often the rectifier of a maximum is open, that is, not all nine are closed."""
 GATHERED = sum(times * both / (18 - both) for both, times in ((9, 1), (6, 4), (4, 4), (3, 4), (2, 8), (1, 4)))
 """Mean square of the number of windows of which a pixel is the maximum, 6.18.
 
-Two windows that share b pixels cover 18 - b; each of those is as likely to be the maximum of both.
+Two windows that share b pixels cover 18 - b; each of these is equally likely to be the maximum of both.
 """
 KEPT = 0.9**2
 """What the running variance of a batch norm keeps of its first value, 1, after the two batches of Zen-NAS."""
 
 
 class Signal(NamedTuple):
-    """Four proxies for each cell, as they are to be expected.
+    """Expected values of four proxies for each cell.
 
     Attributes:
         zen: sum over batch norms of the logarithm of their running standard deviation (Lin et al., ICCV 2021), with
-            weights of variance 1. The other term of that proxy, how much a small change of the input changes the
-            output, differs little from cell to cell.
+            weights of variance 1. The other term of this proxy, how much a small change of the input changes the
+            output, differs little between cells.
         snip: logarithm of the sum of |weight · gradient| (Lee et al., ICLR 2019).
         grad_norm: logarithm of the sum over layers of the gradient's norm.
-        fisher: logarithm of the sum over channels of the squared gradient by a gate on the channel (Turner et al.,
-            ICLR 2020), each as many times as it has weights.
+        fisher: logarithm of the sum over channels of the squared gradient of a gate on the channel (Turner et al.,
+            ICLR 2020), each channel weighted by its number of weights.
     """
 
     zen: Float[ndarray, " cells"]
@@ -86,15 +86,15 @@ class Signal(NamedTuple):
 
 
 PROXIES = ("rectifiers", "l2_norm", "synflow", *Signal._fields)
-"""What :func:`proxy` knows."""
+"""The names that :func:`proxy` knows."""
 _IN_CACHE = 4096
-"""So many cells are followed together: what is known of the vertices of all cells of the space fills no cache."""
+"""Cells that are processed together: the values of the vertices of all cells of the space would fit in no cache."""
 
 
 def proxy(
     name: str, adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
 ) -> Float[ndarray, " cells"]:
-    """One of ``PROXIES`` for each cell; of ``Signal`` those of its name."""
+    """One of ``PROXIES``, or the field of :class:`Signal` of that name, for each cell."""
     values = np.empty(len(adjacency))
     for start in range(0, len(values), _IN_CACHE):
         cells = adjacency[start : start + _IN_CACHE], operations[start : start + _IN_CACHE]
@@ -126,8 +126,8 @@ def l2_norm(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cel
 def synflow(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Float[ndarray, " cells"]:
     """Logarithm of the expected synaptic flow (Tanaka et al., NeurIPS 2020), without batch norm.
 
-    All weights positive and no rectifier, so a convolution multiplies the flow by the weights that meet in an output,
-    2 k · channels in / √(π · channels out) in the mean; a maximum by 1; edges add, and a concatenation averages.
+    With positive weights and no rectifiers, a convolution multiplies the flow by the sum of the weights of an output,
+    on average 2 k · channels in / √(π · channels out), and a maximum by 1; edges add, and a concatenation averages.
     """
     cells = _Cells.of(adjacency, operations)
     log_flow = np.zeros(len(adjacency))
@@ -143,7 +143,7 @@ def synflow(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cel
 
 
 def propagate(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]) -> Signal:
-    """Follow the signal forward through a cell, which it leaves as it enters, and the gradient backward through all."""
+    """Follow the signal forward through one cell, as all have the same input, and the gradient backward through all."""
     cells = _Cells.of(adjacency, operations)
     entered, *before = _variances(cells)
     zen, snip, grad_norm, fisher = np.zeros((4, len(adjacency)))
@@ -165,11 +165,11 @@ def propagate(adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "c
 
 
 class _Cells(NamedTuple):
-    """Cells with the vertices foremost, all of seven: the output is vertex 6, unused ones before it do nothing.
+    """Cells as arrays over vertices first, padded to seven: vertex 6 is the output, unused ones before it do nothing.
 
     Attributes:
         reads: ``reads[u, v]``: 1 where v reads u, neither being the input.
-        projected: 1 where a vertex reads the input, through a projection of its own.
+        projected: 1 where a vertex reads the input, through its own projection.
         is_conv, is_pool: 1 at vertices with this operation.
         taps: k² of a vertex's convolution, else 0.
         share: of the cell's channels that a vertex has.
@@ -198,12 +198,12 @@ class _Cells(NamedTuple):
         return cls(reads, projected, is_conv, (operations == POOL).T.astype(float), taps, share)
 
     def read(self, vertex: int, values: Float[ndarray, "7 cells"]) -> Float[ndarray, " cells"]:
-        """Sum over the vertices that one reads."""
+        """Sum of the values of the vertices that a vertex reads."""
         return np.einsum("uc,uc->c", self.reads[:, vertex], values)
 
 
 def _variances(cells: _Cells) -> tuple[Float[ndarray, "7 cells"], ...]:
-    """Variance of what each vertex sums up; then of what the stem, a cell, and the maximum after a cell put out."""
+    """Variance of each vertex's input sum; then of the outputs of the stem, of a cell, and of the maximum after it."""
     entered, plain, pooled = np.zeros((3, *cells.projected.shape))
     for vertex in range(1, 6):
         entered[vertex] = cells.read(vertex, plain) + cells.projected[vertex] * RECTIFIED
@@ -218,13 +218,13 @@ def _variances(cells: _Cells) -> tuple[Float[ndarray, "7 cells"], ...]:
 def _backward(
     cells: _Cells, entered: Float[ndarray, "7 cells"], total: Float[ndarray, " cells"], shared: Float[ndarray, " cells"]
 ) -> tuple[Float[ndarray, "7 cells"], Float[ndarray, "7 cells"], Float[ndarray, "7 cells"]]:
-    """The gradient's square before the rectifiers of a cell, from the total and what pixels share of it at the output.
+    """The gradient's square before the rectifiers of a cell, from its total and its part shared by pixels at the output.
 
     Returns:
-        the gradient's square in the convolutions and in the projections of all vertices, and what pixels share of the
-        latter.
+        the gradient's square in the convolutions and in the projections of all vertices, and the part of the latter
+        that pixels share.
     """
-    # Where a vertex sums up what it reads: total and shared part, without what came through a maximum, then of that.
+    # At each vertex's input sum, total and shared part: first of what came through no maximum, then of what did.
     gradient = np.zeros((4, *entered.shape))
     gradient[:2, 6] = total * cells.share[0], shared * cells.share[0]
     convolved = np.zeros_like(entered)
@@ -251,7 +251,7 @@ def _backward(
 def parameters(
     vertices: Int[ndarray, " cells"], adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
 ) -> Int[ndarray, " cells"]:
-    """Trainable parameters of the CIFAR-10 network of each cell, of so many vertices."""
+    """Trainable parameters of the CIFAR-10 network of each cell, which has the given number of vertices."""
     weights, outputs = _convolutions(vertices, adjacency, operations)
     stem, head = 3 * 128 * 9 + 2 * 128, 512 * 10 + 10
     return stem + (weights + 2 * outputs).sum(axis=1) + head
@@ -271,8 +271,8 @@ def _convolutions(
 ) -> tuple[Int[ndarray, "cells 3"], Int[ndarray, "cells 3"]]:
     """Weights and output channels of all convolutions in each stack.
 
-    They have no bias, and a batch normalisation behind them. What an inner vertex or the output reads of the cell's
-    input passes one of 1 × 1 first.
+    Each convolution has no bias and is followed by a batch norm. What a vertex or the output reads from the cell's
+    input first passes a 1 × 1 convolution.
     """
     kernels = _KERNELS[operations]
     weights, outputs = np.empty((2, len(vertices), len(_STACKS)), dtype=np.int64)
@@ -290,8 +290,8 @@ def _channels(
 ) -> Int[ndarray, "cells 7"]:
     """Channels of each vertex but the input; 0 where there is no vertex.
 
-    Those that the output reads share its channels, the first ones get one more where they do not divide evenly. Others
-    have as many as the largest of their readers.
+    The vertices that the output reads share its channels; the first ones get one more where these do not divide evenly.
+    The others have as many as their largest reader.
     """
     rows = np.arange(len(vertices))
     shares = adjacency[rows, :, vertices - 1]

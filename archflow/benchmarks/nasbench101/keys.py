@@ -1,4 +1,4 @@
-"""The key of a NAS-Bench-101 cell, see :mod:`.space`: the smallest of all numberings, found by compiled loops."""
+"""Compiled loops that find the key of a NAS-Bench-101 cell, the smallest over all numberings; see :mod:`.space`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FAULTS = (
 """What can be wrong with an architecture; :func:`keys_or_faults` gives -1 minus the position."""
 
 _ORDERS = np.array([[0, *(5 - np.array(order[::-1])), 6] for order in permutations(range(5))])
-"""Every renumbering of five inner vertices; in the first n! rows only the first n of them change places."""
+"""Every renumbering of five inner vertices; the first n! rows only permute the first n of them."""
 _LABELS = {name: label for label, name in enumerate((*OPERATIONS, "input", "output"))}
 _live = njit(cache=True)(on_a_path)
 
 
 def pruned_key(matrix: UInt8[ndarray, "vertices vertices"], operations: Sequence[str]) -> int:
-    """The key of a cell once pruned; errors are those of :func:`.prune`."""
+    """The key of a cell after pruning; errors are those of :func:`.prune`."""
     key = int(_pruned_key(matrix, np.array([_LABELS.get(name, -1) for name in operations])))
     if key < 0:
         prune(matrix, operations)
@@ -43,7 +43,7 @@ def all_keys() -> Int[ndarray, " archs"]:
 
 @njit(cache=True)
 def _enumerated() -> ndarray:
-    """Those matrices and operations that no other numbering makes smaller."""
+    """The keys of all matrices and operations that no other numbering makes smaller."""
     found, edges = [], np.empty((MAX_EDGES, 2), np.int64)
     for size in range(2, MAX_VERTICES + 1):
         places = size * (size - 1) // 2
@@ -70,10 +70,10 @@ def _enumerated() -> ndarray:
 
 @njit(cache=True)
 def _smallest(edges: ndarray, labels: ndarray) -> int:
-    """The key of a cell: the smallest of any numbering in which each vertex follows those it reads.
+    """The key of a cell: the smallest over all numberings in which each vertex follows those it reads.
 
-    ``edges`` are pairs (source, target), ``labels`` indices into ``OPERATIONS``. Vertex 0 must be the input, the last
-    the output; those between them may come in any order.
+    ``edges`` are pairs (source, target), ``labels`` indices into ``OPERATIONS``. Vertex 0 must be the input and the
+    last vertex the output; the vertices between them may be in any order.
     """
     size, renumberings, best = len(labels), 1, -1
     for inner in range(2, size - 1):
@@ -97,9 +97,9 @@ def _smallest(edges: ndarray, labels: ndarray) -> int:
 
 @njit(cache=True)
 def _is_whole(edges: ndarray, size: int) -> bool:
-    """Whether all vertices but the last are read and all but the first read.
+    """Whether every vertex but the last is read, and every vertex but the first reads one.
 
-    In an acyclic graph that is to say: all lie on a path from the first to the last.
+    In an acyclic graph this means that all vertices lie on a path from the first to the last.
     """
     read, reading = 0, 0
     for source, target in edges:
@@ -145,7 +145,7 @@ def _key_or_fault(operations: ndarray, edges: ndarray) -> int:
 
 @njit(cache=True)
 def _pruned_key(matrix: ndarray, labels: ndarray) -> int:
-    """The key of a cell once pruned, -1 if :func:`prune` would refuse it; 3 and 4 label the input and the output."""
+    """The key of a cell after pruning, -1 if :func:`prune` would refuse it; 3 and 4 label the input and the output."""
     size = len(labels)
     if matrix.shape != (size, size) or size < 2 or labels[0] != 3 or labels[-1] != 4:
         return -1
@@ -162,7 +162,7 @@ def _pruned_key(matrix: ndarray, labels: ndarray) -> int:
 
 @njit(cache=True)
 def pruned_keys(matrices: ndarray, labels: ndarray) -> ndarray:
-    """The key of each of several cells, see :func:`_pruned_key`."""
+    """The key of each cell; see :func:`_pruned_key`."""
     keys = np.empty(len(matrices), np.int64)
     for cell in range(len(keys)):
         keys[cell] = _pruned_key(matrices[cell], labels[cell])
@@ -171,7 +171,7 @@ def pruned_keys(matrices: ndarray, labels: ndarray) -> ndarray:
 
 @njit(cache=True)
 def mutated(keys: ndarray, rng: np.random.Generator) -> ndarray:
-    """For each key that of another cell, see :meth:`.NASBench101.mutate`."""
+    """For each key, the key of another cell; see :meth:`.NASBench101.mutate`."""
     found = keys.copy()
     for arch, key in enumerate(keys):
         while found[arch] == key:
@@ -191,9 +191,9 @@ def mutated(keys: ndarray, rng: np.random.Generator) -> ndarray:
 
 @njit(cache=True)
 def _filled(key: int, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
-    """A cell of seven vertices, matrix and labels, that is the key's once pruned.
+    """Matrix and labels of a cell of seven vertices that pruning reduces to the key's cell.
 
-    What is pruned stands at random places and has random edges and operations.
+    The vertices that pruning removes have random places, edges and operations.
     """
     size = key >> 31
     while True:

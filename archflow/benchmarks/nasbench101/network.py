@@ -2,9 +2,9 @@
 
 A stem of one convolution, three stacks of ``depth`` cells, global average, classifier. Each stack but the first begins
 with a maximum pooling that halves the image, and its cells have twice the channels. Trained on CIFAR-10 with 128
-channels and 3 cells a stack, on images of 32 × 32; :meth:`.NASBench101.parameters` is the
-size of that network. The benchmark ran TensorFlow; initial weights and batch norm are those of its PyTorch twin, on
-which the published zero-cost proxies were measured.
+channels and 3 cells per stack, on images of 32 × 32; :meth:`.NASBench101.parameters` is the size of that network. The
+benchmark ran TensorFlow; initial weights and batch norm are those of its PyTorch version, with which the published
+zero-cost proxies were measured.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from archflow.benchmarks.network import Network, as_rectified, conv
 
 
 class NASBench101Network(Network):
-    """The network of one cell, given as the operation of each vertex and the vertices that each one reads.
+    """The network of one cell, given as the operation of each vertex and the vertices that it reads.
 
-    Vertex 0 is the input, the last one the output, and each follows those that it reads.
+    Vertex 0 is the input, the last one is the output, and each vertex follows those that it reads.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class NASBench101Network(Network):
         before = width
         for stack in range(3):
             if stack:
-                # An odd size is rounded up, as by TensorFlow's padding "SAME".
+                # Half of an odd size is rounded up, as with TensorFlow's padding "SAME".
                 body.append(nn.MaxPool2d(2, ceil_mode=True))
                 width *= 2
             for _ in range(depth):
@@ -50,15 +50,15 @@ class NASBench101Network(Network):
         return self.body(images)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
-        """The logits of the classes. The average is no layer, as in the twin, so published FLOPs do not count it."""
+        """The class logits. The average is not a layer, as in the PyTorch version, whose FLOPs thus leave it out."""
         return self.classifier(self.features(images).mean(dim=(2, 3)))
 
 
 class Cell(nn.Module):
-    """Each inner vertex applies its operation to the sum of what it reads; the output joins what it reads.
+    """Each inner vertex applies its operation to the sum of what it reads; the output concatenates what it reads.
 
-    What a vertex reads of the cell's input passes a convolution of 1 × 1 first; the output adds that to the rest. Of a
-    vertex with more channels than its reader only the first ones are read.
+    What a vertex reads from the cell's input first passes a 1 × 1 convolution; the output adds that to the
+    concatenation. A reader with fewer channels than the vertex it reads takes the first ones.
     """
 
     def __init__(self, operations: Sequence[str], sources: Sequence[Sequence[int]], c_in: int, c_out: int) -> None:
@@ -74,7 +74,7 @@ class Cell(nn.Module):
         self.operations = nn.ModuleList(map(operation, operations, self.channels))
 
     def forward(self, maps: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h w"]:
-        """The output."""
+        """The feature maps of the output."""
         vertices = [maps]
         for vertex in range(1, len(self.sources)):
             read = [vertices[source][:, : self.channels[vertex]] for source in self.sources[vertex] if source]
@@ -87,7 +87,7 @@ class Cell(nn.Module):
 
 
 def operation(name: str, channels: int) -> nn.Module:
-    """What a vertex does to the sum, or for the output the concatenation, of what it reads."""
+    """What a vertex applies to the sum of its inputs, or the output to their concatenation."""
     if name in ("input", "output"):
         return nn.Identity()
     if name == "maxpool3x3":
@@ -96,15 +96,15 @@ def operation(name: str, channels: int) -> nn.Module:
 
 
 def conv_norm_relu(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
-    """Convolution, batch norm, rectifier."""
+    """Convolution, batch norm, ReLU."""
     return nn.Sequential(conv(c_in, c_out, kernel), nn.BatchNorm2d(c_out), nn.ReLU())
 
 
 def vertex_channels(sources: Sequence[Sequence[int]], c_out: int) -> list[int]:
-    """Channels of each vertex but the input, for which there stands a 0.
+    """Channels of each vertex, 0 for the input.
 
-    Those that the output reads share its channels, the first ones get one more where they do not divide evenly. Others
-    have as many as the largest of their readers.
+    The vertices that the output reads share its channels; the first ones get one more where these do not divide evenly.
+    The others have as many as their largest reader.
 
     Raises:
         ValueError: the output reads more vertices than it has channels.
@@ -133,5 +133,5 @@ def build(arch: ArchBatch, width: int, depth: int, classes: int) -> Network:
 
 
 def representatives(archs: ArchBatch) -> ArchBatch:
-    """The same cells in the numbering that the benchmark trained; all vertices are live in every one."""
+    """The same cells in the numbering that the benchmark trained; every vertex of a cell is live."""
     return NASBench101().from_keys(NASBench101().keys(archs))

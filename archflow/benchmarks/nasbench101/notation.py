@@ -48,7 +48,7 @@ def _read_json(text: str) -> tuple[UInt8[ndarray, "vertices vertices"], list[str
     try:
         spec: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("the module spec is no valid JSON") from None
+        raise ValueError("the module spec is not valid JSON") from None
     matrix, operations = spec.get("matrix"), spec.get("ops")
     if not (isinstance(operations, list) and all(isinstance(name, str) for name in operations)):
         raise ValueError('the module spec must have a list of operations, "ops"')

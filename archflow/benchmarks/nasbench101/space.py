@@ -4,9 +4,9 @@ A cell is a directed acyclic graph from ``input`` to ``output``, and every verte
 inner vertex applies one of three operations to the sum of what it reads; the output concatenates what it reads.
 
 Many matrices denote the same network. The benchmark lists them by number of vertices, then by the bits above their
-diagonal (read down the columns, the last bit counts most), then by their operations, and it trained the first of each
-network. The place in that list is the network's key here: the vertices times 2³¹, the bits times 2¹⁰, and two bits for
-each operation, those of the first vertex foremost. Everything here goes through these keys. The compiled loops that
+diagonal (down the columns, the last bit the most significant), then by their operations, and it trained the first one
+of each network. A network's key encodes this order: the vertices times 2³¹, plus the bits times 2¹⁰, plus two bits for
+each operation, the first vertex the most significant. Everything here goes through these keys. The compiled loops that
 find them are in :mod:`.keys`.
 """
 
@@ -67,8 +67,8 @@ class NASBench101(Space):
     def encode(self, archs: ArchBatch) -> Int[ndarray, "archs 26"]:
         """The choices that make each cell in the numbering that the benchmark trained.
 
-        Of a cell of fewer than seven vertices, the vertices before the output that are left over have no edges and the
-        first operation.
+        A cell of fewer than seven vertices is padded, before the output, with vertices that have no edges and the first
+        operation.
 
         Raises:
             ValueError: see :meth:`keys`.
@@ -82,7 +82,7 @@ class NASBench101(Space):
         return np.hstack([matrices[:, *PAIRS], inner])
 
     def _decode(self, choices: Int[ndarray, "archs 26"]) -> ArchBatch:
-        """The cells once pruned; the message of the ValueError says what :func:`.prune` says."""
+        """The cells after pruning; the message of the ValueError includes that of :func:`.prune`."""
         matrices = np.zeros((len(choices), MAX_VERTICES, MAX_VERTICES), np.uint8)
         matrices[:, *PAIRS] = choices[:, : PAIRS.shape[1]]
         operations = choices[:, PAIRS.shape[1] :]
@@ -96,11 +96,11 @@ class NASBench101(Space):
         return self.from_keys(keys)
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Another cell for each: one edge is added or removed, or one operation changed, at random.
+        """For each cell, another one: one random edge is added or removed, or one random operation is changed.
 
-        A cell of fewer than seven vertices is first filled up with vertices that do nothing, at random places and with
-        random edges. The new edge may bring such vertices in, as a removed one may leave others without use; these go.
-        A change that leaves the network what it was, or leads out of the space, is drawn again.
+        A cell of fewer than seven vertices is first padded with vertices that have no effect, at random places and with
+        random edges. A new edge may connect such vertices, and a removed edge may disconnect others, which are pruned.
+        A change that does not change the network, or that leaves the space, is drawn again.
         """
         return self.from_keys(mutated(self.keys(archs), np.random.default_rng(seed)))
 
@@ -117,14 +117,14 @@ class NASBench101(Space):
         return strings
 
     def parse_one(self, string: str) -> int:
-        """The key of the cell that a string denotes, once pruned.
+        """The key of the cell that a string denotes, after pruning.
 
         A string is what :meth:`format` writes, or a module spec of the benchmark as JSON,
         ``{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}``, or NASLib's tuple ``(0, 1, 0, 0, 0, 1)``: the
         matrix row by row, then the operations (0 input, 1 output, 2 maxpool3x3, 3 conv1x1, 4 conv3x3).
 
         Raises:
-            ValueError: it is malformed or its cell not in the space, see :func:`.prune`.
+            ValueError: the string is malformed, or its cell is not in the space; see :func:`.prune`.
         """
         return pruned_key(*read_cell(string))
 
@@ -149,16 +149,15 @@ class NASBench101(Space):
     def flops(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Multiply-accumulates of the CIFAR-10 network for one image; 37,098,496 to 7,335,187,456.
 
-        Those of the convolutions and of the classifier. The benchmark itself counts none; NASLib's "flops" are these,
-        and 2 for each number that is normalised, 1 for each that is rectified, and 9 (between stacks 4) for each that
-        a maximum pooling gives.
+        Counts the convolutions and the classifier. The benchmark itself publishes none; NASLib's "flops" add 2 for each
+        normalised element, 1 for each rectified one, and 9 (between stacks 4) for each output of a maximum pooling.
         """
         return closed_form.flops(*unpack(self.keys(archs)))
 
     def module_hash(self, archs: ArchBatch) -> list[str]:
-        """The MD5 hash by which the benchmark's files call each network, as 32 hexadecimal digits.
+        """The MD5 hash by which the benchmark's files identify each network, as 32 hexadecimal digits.
 
-        It is :func:`.module_hash`; a vertex is labelled with its degrees and operation.
+        It is :func:`.module_hash` with each vertex labelled by its degrees and operation.
         """
         sizes, matrices, operations = unpack(self.keys(archs))
         cells = zip(sizes.tolist(), matrices.tolist(), operations.tolist(), strict=True)

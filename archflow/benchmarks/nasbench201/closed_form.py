@@ -1,17 +1,18 @@
-"""Zero-cost proxies of NAS-Bench-201 without a network: what the theory of signal propagation gives in closed form.
+"""Zero-cost proxies of NAS-Bench-201 in closed form, from the theory of signal propagation.
 
 A zero-cost proxy is measured on an untrained network and one minibatch. What it measures is, up to noise, a property of
-the cell: how much signal and gradient its random convolutions let through, and how much the gradients of different
-inputs differ. Mean-field theory (Schoenholz et al., ICLR 2017; with batch norm, Yang et al., ICLR 2019) follows these
-from node to node with a few numbers each, for all cells at once. Assumed are wide layers, inputs that batch norm has
-decorrelated, and feature maps white in space:
+the cell: how much signal and gradient its random convolutions pass on, and how much the gradients of different inputs
+differ. Mean-field theory (Schoenholz et al., ICLR 2017; with batch norm, Yang et al., ICLR 2019) follows these from
+node to node with a few numbers each, for all cells at once. It assumes wide layers, inputs decorrelated by batch norm,
+and spatially white feature maps:
 
-* convolution (ReLU, convolution, batch norm): what comes out has variance 1 and is independent of all else. Backward,
-  the gradient's square is multiplied by χ / q, with q the variance of what went in and χ = π / (π − 1); of the
-  rectifiers that are open for one input half are open for another, so what their gradients share gets half of that;
-* skip: all passes;
-* average of 3 × 3: nine independent values make one of a third of the amplitude; the part of the gradient that all
-  inputs share is no noise, and passes whole.
+* convolution (ReLU, convolution, batch norm): the output has variance 1 and is independent of everything else.
+  Backward, the gradient's square is multiplied by χ / q, with q the variance of the input and χ = π / (π − 1). Half of
+  the rectifiers that are open for one input are open for another, so the part that their gradients share is multiplied
+  by half of that;
+* skip: everything passes unchanged;
+* 3 × 3 average: nine independent values average to a third of the amplitude; the part of the gradient that all inputs
+  share is not noise, and passes whole.
 
 Signals that took different linear routes (skips and averages) from one node are coherent and add before they are
 squared, so each cell carries a 4 × 4 matrix of second moments.
@@ -33,17 +34,17 @@ CHANNELS = (16, 32, 64)
 
 _CHI = np.pi / (np.pi - 1)
 _TINY = 1e-12
-"""Variance that a node without any signal is taken to have, so that logarithms stay finite."""
+"""The variance assumed for a node without signal, so that logarithms stay finite."""
 
 
 class Signal(NamedTuple):
     """Natural logarithms for each cell, of the whole network.
 
     Attributes:
-        variance: of the features that the last cell puts out.
-        gradient: mean square of the loss's gradient that arrives at the first cell.
-        jacobian: the part of that gradient in which two inputs differ, over the part that they share; what the proxy
-            "jacov" looks at.
+        variance: of the features that leave the last cell.
+        gradient: mean square of the loss's gradient at the input of the first cell.
+        jacobian: ratio of the part of that gradient in which two inputs differ to the part that they share, on which
+            the proxy "jacov" depends.
     """
 
     variance: Float[ndarray, " cells"]
@@ -52,11 +53,11 @@ class Signal(NamedTuple):
 
 
 PROXIES = ("synflow", "rectifiers", *Signal._fields)
-"""What :func:`proxy` knows."""
+"""The names that :func:`proxy` knows."""
 
 
 def proxy(name: str, cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]:
-    """One of ``PROXIES`` for each cell; of ``Signal`` those of its name."""
+    """One of ``PROXIES`` for each cell."""
     if name == "synflow":
         return synflow(cells)
     if name == "rectifiers":
@@ -67,8 +68,8 @@ def proxy(name: str, cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]
 def synflow(cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]:
     """Logarithm of the expected synaptic flow (Tanaka et al., NeurIPS 2020), with PyTorch's default initialisation.
 
-    All weights positive and no rectifier, so a convolution of C channels and k × k taps multiplies the flow by the k²C
-    expected weights that meet in an output, k √C / 2; a skip or an average by 1; paths add.
+    With positive weights and no rectifiers, a convolution of C channels and k × k taps multiplies the flow by the
+    expected sum of the k²C weights of an output, k √C / 2, and a skip or an average by 1; paths add.
     """
     total = np.zeros(len(cells))
     for channels in CHANNELS:
@@ -102,7 +103,7 @@ def propagate(cells: Int[ndarray, "cells 6"]) -> Signal:
             variance = nodes[:, 3]
         if stage < len(CHANNELS) - 1:
             met.append(variance)
-            variance = 1 + variance / 4  # two convolutions, beside a 2 × 2 average
+            variance = 1 + variance / 4  # two convolutions in parallel with a 2 × 2 average
 
     shared, different = 1 / variance, np.zeros(len(cells))  # after the last batch norm
     scale = np.zeros(len(cells))
@@ -121,7 +122,7 @@ def propagate(cells: Int[ndarray, "cells 6"]) -> Signal:
 
 
 def _matrices(edges: Bool[ndarray, "cells 6"]) -> Float[ndarray, "cells 4 4"]:
-    """A number for each edge of each cell as a matrix, source by target."""
+    """The edges of each cell as a matrix, source by target."""
     matrices = np.zeros((len(edges), 4, 4))
     for edge, (source, target) in enumerate(CELL_EDGES):
         matrices[:, source, target] = edges[:, edge]
@@ -131,7 +132,7 @@ def _matrices(edges: Bool[ndarray, "cells 6"]) -> Float[ndarray, "cells 4 4"]:
 def _forward(
     variance: Float[ndarray, " cells"], linear: Float[ndarray, "cells 4 4"], is_conv: Float[ndarray, "cells 4 4"]
 ) -> Float[ndarray, "cells 4"]:
-    """Variance at each node of a cell whose input has the given one."""
+    """Variance at each node of a cell whose input has the given variance."""
     moments = np.zeros((len(variance), 4, 4))
     moments[:, 0, 0] = variance
     for node in (1, 2, 3):

@@ -1,4 +1,4 @@
-r"""Zero-cost proxies that archflow measured itself, and brings along.
+r"""Zero-cost proxies that were measured with archflow and ship with it.
 
 ``proxies.parquet`` was made by
 
@@ -20,6 +20,6 @@ from archflow.benchmarks.table import Table
 
 
 def read() -> Table:
-    """The table ``nasbench201/proxies``: a column a proxy, for all 15,625 cells; it has no accuracies."""
+    """The table ``nasbench201/proxies``: one column per proxy for all 15,625 cells, and no accuracies."""
     path = Path(__file__).with_name("proxies.parquet")
     return replace(read_table(path, NASBench201()), name="nasbench201/proxies")

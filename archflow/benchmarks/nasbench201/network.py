@@ -1,8 +1,8 @@
 """The networks of NAS-Bench-201 (Dong and Yang, ICLR 2020).
 
 A stem of one convolution, three stages of ``depth`` cells, between stages a residual block that halves the image and
-doubles the channels, batch norm and rectifier, global average, classifier. Trained on CIFAR-10 with 16 channels and 5
-cells a stage, on images of 32 × 32. Where a size is odd, its half is rounded up.
+doubles the channels, batch norm and ReLU, global average, classifier. Trained on CIFAR-10 with 16 channels and 5 cells
+per stage, on images of 32 × 32. Half of an odd size is rounded up.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def operation(name: str, width: int) -> nn.Module | None:
 
 
 class Reduction(nn.Module):
-    """A residual block that halves the image: two convolutions, beside an average of 2 × 2 and one convolution."""
+    """A residual block that halves the image: two convolutions in parallel with a 2 × 2 average and a convolution."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Reduction(nn.Module):
         self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), conv(c_in, c_out))
 
     def forward(self, maps: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
-        """The sum of both ways."""
+        """The sum of both branches."""
         return self.convs(maps) + self.shortcut(maps)
 
 
@@ -69,8 +69,8 @@ def build(arch: ArchBatch, width: int, depth: int, classes: int) -> Network:
 
 
 def representatives(archs: ArchBatch) -> ArchBatch:
-    """For each cell the first one of the space that computes the same: 5,425 stand for all 15,625.
+    """For each cell, the first one of the space that computes the same; 5,425 represent all 15,625.
 
-    Operations that lie on no path from the input to the output go, a skip is no more than a wire, nodes have no order.
+    Operations on no path from the input to the output are dropped, a skip counts as a wire, and nodes have no order.
     """
     return stand_ins(NASBench201, archs, wire=OPERATIONS.index("skip_connect"))

@@ -1,7 +1,7 @@
 """NAS-Bench-201 (Dong and Yang, ICLR 2020): 15,625 cells of four nodes; each of their six edges carries an operation.
 
 Here the operations are the nodes of the graph: ``input``, one node for each edge of the cell, ``output``. An operation
-reads from those that end where it begins. So every architecture has the same 8 nodes and 10 edges.
+reads the operations whose edges end where its own edge starts, so every architecture has the same 10 edges.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class NASBench201(FourNodes):
         return stem + reductions + head + self._of_convolutions(archs, lambda k, c, size: k * k * c * c * size * size)
 
     def _of_convolutions(self, archs: ArchBatch, count: Callable[[int, int, int], int]) -> Int[ndarray, " archs"]:
-        """The sum over all convolutions in cells of a count of kernel, channels and height of the feature map."""
+        """Sum ``count(kernel, channels, height of the feature map)`` over all convolutions in cells."""
         each = {kernel: _CELLS_PER_STAGE * sum(count(kernel, *stage) for stage in _STAGES) for kernel in (1, 3)}
         return np.array([0, 0, each[1], each[3], 0])[self.encode(archs)].sum(axis=1)
 

@@ -1,17 +1,18 @@
 """NAS-Bench-ASR (Mehrotra et al., ICLR 2021): 8,242 convolutional cells for speech recognition.
 
-A cell has three nodes in a row. Each applies an operation to what the node before it gave, and adds what the cell's
-input and earlier nodes gave, where it has a skip connection from them. A cell is written as the benchmark does,
-``[[1, 0], [1, 0, 0], [4, 1, 0, 0]]``: for each node the position of its operation in ``OPERATIONS``, then 1 or 0 for a
-skip connection from the input, the first node and the second.
+A cell has three nodes in sequence. Each applies an operation to the output of the node before it, and adds the outputs
+of the cell's input and of earlier nodes where it has a skip connection from them. A cell is written as in the
+benchmark, ``[[1, 0], [1, 0, 0], [4, 1, 0, 0]]``: for each node the position of its operation in ``OPERATIONS``, then 1
+or 0 for a skip connection from the input, the first node and the second.
 
-Here a cell is the graph that the benchmark itself draws of it: ``input``, three operations and ``output`` in a row,
-and an edge for each skip connection, from where it begins to what reads the sum (the next operation, or the output).
+Here a cell is the graph that the benchmark itself makes of it: ``input``, three operations and ``output`` in sequence,
+and an edge for each skip connection, from its source to what reads the sum (the next operation, or the output).
 
-So there are 13,824 cells, but some are one network to the benchmark, which trained one cell of each. A ``zero`` gives
-nothing, so its edges are cut; an operation that is then on no path from the input to the output is gone too; cells are
-one network if what is left is the same graph, in whatever order its nodes were. Here each network is its plainest cell:
-all that is gone is ``zero``, with as few skip connections as can be. Everything in this file goes through these.
+There are 13,824 such cells, but the benchmark takes some for the same network and trained one cell of each. A ``zero``
+outputs nothing, so its edges are cut, and operations that are then on no path from the input to the output are removed
+too; cells are the same network if their remaining graphs are isomorphic. Here the plainest cell represents each
+network: all removed operations are ``zero``, and it has as few skip connections as possible. Everything in this file
+goes through these cells.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.space import Decision, Space
 
 OPERATIONS = ("linear", "conv5", "conv5d2", "conv7", "conv7d2", "zero")
-"""A dense layer; convolutions of 5 and 7 frames in 100 groups, d2 with a dilation of 2; nothing at all."""
+"""A dense layer; convolutions of 5 and 7 frames in 100 groups, d2 with a dilation of 2; no output."""
 
 _ZERO = OPERATIONS.index("zero")
 _OPTIONS = (6, 2, 6, 2, 2, 6, 2, 2, 2)
-"""How many choices each number of a cell has, the cell's lists end to end."""
-_WORTH = np.array([prod(_OPTIONS[place + 1 :]) for place in range(9)])
+"""The number of choices for each number of a cell, its lists concatenated."""
+_PLACE_VALUES = np.array([prod(_OPTIONS[place + 1 :]) for place in range(9)])
 _SOURCES = ("the input", "node 1", "node 2")
 _OPERATION, _SKIP = [0, 2, 5], [1, 3, 4, 6, 7, 8]
 _SKIP_SOURCES, _SKIP_READERS = np.array([[0, 0, 1, 0, 1, 2], [2, 3, 3, 4, 4, 4]])
@@ -52,8 +53,8 @@ class NASBenchASR(Space):
     size = 8_242
     proxies = ("parameters",)
     sizes_elsewhere = (
-        "the benchmark does not say for how long a recording it counts them; the table nasbench-asr has them in its "
-        "column flops"
+        "the benchmark does not say for what length of recording it counts them; the table nasbench-asr has them in "
+        "its column flops"
     )
     decisions = tuple(
         decision
@@ -63,12 +64,12 @@ class NASBenchASR(Space):
             *(Decision(f"skip from {source} to node {node}", ("absent", "present")) for source in _SOURCES[:node]),
         )
     )
-    """The numbers that a cell is written with: for each node its operation, then its skip connections."""
+    """The numbers of a cell's notation: for each node its operation, then its skip connections."""
 
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """A number of each network: the position of its plainest cell among the 13,824, as they are written, from 0.
+        """A number for each network: the position of its plainest cell among the 13,824 in the order of their notation.
 
-        The nodes may be numbered in any order.
+        It counts from 0. The nodes of the graphs may be numbered in any order.
 
         Raises:
             ValueError: an architecture is not of this space; the message names its index.
@@ -77,7 +78,7 @@ class NASBenchASR(Space):
         output = len(self.vocabulary) - 1
         form = "its nodes must be the input, three operations and the output, each of which reads the one before it"
         self._require(np.diff(archs.node_offsets) == 5, form)
-        # The nodes are in a row exactly if the longest paths to them have lengths 0 to 4.
+        # The nodes are in sequence exactly if the longest paths to them have lengths 0 to 4.
         place = archs.generations.reshape(-1, 5).astype(np.int64)
         self._require((np.sort(place, axis=1) == np.arange(5)).all(axis=1), form)
         row = np.arange(len(archs))
@@ -91,7 +92,7 @@ class NASBenchASR(Space):
         cells = np.empty((len(archs), 9), dtype=np.int64)
         cells[:, _OPERATION] = nodes[:, 1:4] - 1
         cells[:, _SKIP] = adjacency[:, _SKIP_SOURCES, _SKIP_READERS]
-        return _plainest()[cells @ _WORTH]
+        return _plainest()[cells @ _PLACE_VALUES]
 
     def from_keys(self, keys: Int[ndarray, " archs"]) -> ArchBatch:
         """The inverse of :meth:`keys`, for keys of this space."""
@@ -110,12 +111,12 @@ class NASBenchASR(Space):
         return _cells(self.keys(archs))
 
     def _decode(self, choices: Int[ndarray, "archs 9"]) -> ArchBatch:
-        return self.from_keys(_plainest()[choices @ _WORTH])
+        return self.from_keys(_plainest()[choices @ _PLACE_VALUES])
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Another cell for each: one operation or one skip connection is changed at random.
+        """For each cell, another one: one random operation or skip connection is changed.
 
-        A change that leaves the network what it was is drawn again.
+        A change that does not change the network is drawn again.
         """
         rng = np.random.default_rng(seed)
         keys = self.keys(archs)
@@ -124,7 +125,7 @@ class NASBenchASR(Space):
             cells, rows, place = _cells(keys[rest]), np.arange(len(rest)), rng.integers(9, size=len(rest))
             options = np.array(_OPTIONS)[place]
             cells[rows, place] = (cells[rows, place] + rng.integers(1, options)) % options
-            mutated[rest] = _plainest()[cells @ _WORTH]
+            mutated[rest] = _plainest()[cells @ _PLACE_VALUES]
             rest = rest[mutated[rest] == keys[rest]]
         return self.from_keys(mutated)
 
@@ -158,7 +159,7 @@ class NASBenchASR(Space):
     def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Trainable parameters of the network with its LSTM, exactly; 23,695,248 to 75,586,848.
 
-        An operation that a ``zero`` cuts off does not count: the cells that the benchmark chose have none.
+        An operation that a ``zero`` cuts off does not count, as the cells that the benchmark trained have none.
         """
         inputs = (_FEATURES, *(filters for filters, _ in _BLOCKS))
         begin = sum(8 * source * filters + 3 * filters for source, (filters, _) in zip(inputs, _BLOCKS, strict=False))
@@ -175,8 +176,8 @@ class NASBenchASR(Space):
 
 
 def _cells(numbers: Int[ndarray, " archs"]) -> Int[ndarray, "archs 9"]:
-    """The cell at each position among the 13,824: its lists end to end."""
-    return numbers[:, None] // _WORTH % np.array(_OPTIONS)
+    """The cell at each position among the 13,824, its lists concatenated."""
+    return numbers[:, None] // _PLACE_VALUES % np.array(_OPTIONS)
 
 
 def _adjacency(cells: Int[ndarray, "archs 9"]) -> Bool[ndarray, "archs 5 5"]:
@@ -189,9 +190,9 @@ def _adjacency(cells: Int[ndarray, "archs 9"]) -> Bool[ndarray, "archs 5 5"]:
 
 @cache
 def _plainest() -> Int[ndarray, " 13824"]:
-    """For each of the 13,824 cells the position of the plainest one of its network.
+    """For each of the 13,824 cells, the position of the plainest cell of its network.
 
-    Networks are told apart by what is left of their graph, written with its nodes in each of the six orders.
+    The code of a network is the smallest over the six orders of the nodes in its remaining graph.
     """
     cells = _cells(np.arange(prod(_OPTIONS)))
     adjacency, present = _adjacency(cells), np.ones((len(cells), 5), dtype=bool)
@@ -206,12 +207,12 @@ def _plainest() -> Int[ndarray, " 13824"]:
     adjacency &= left[:, :, None] & left[:, None, :]
     operations = np.where(left[:, 1:4], cells[:, _OPERATION], _ZERO)
 
-    written = []
+    codes = []
     for order in permutations((1, 2, 3)):
         nodes = np.array([0, *order, 4])
         edges = adjacency[:, nodes][:, :, nodes].reshape(-1, 25) @ (1 << np.arange(25))
-        written.append(operations[:, nodes[1:4] - 1] @ np.array([36, 6, 1]) << 25 | edges)
-    network = np.min(written, axis=0)
+        codes.append(operations[:, nodes[1:4] - 1] @ np.array([36, 6, 1]) << 25 | edges)
+    network = np.min(codes, axis=0)
 
     zeros, skips = (cells[:, _OPERATION] == _ZERO).sum(axis=1), cells[:, _SKIP].sum(axis=1)
     preference = np.lexsort([skips, -zeros])

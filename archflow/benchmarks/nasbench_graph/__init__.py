@@ -1,4 +1,4 @@
-"""NAS-Bench-Graph: its space and the one of the cells trained on proteins, and their tables."""
+"""NAS-Bench-Graph: its space, the smaller space of the architectures trained on proteins, and their tables."""
 
 from archflow.benchmarks.nasbench_graph import tables
 from archflow.benchmarks.nasbench_graph.space import NASBenchGraph

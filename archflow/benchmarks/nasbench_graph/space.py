@@ -1,12 +1,12 @@
 """NAS-Bench-Graph (Qin et al., NeurIPS 2022): 26,206 graph neural networks of four computing nodes.
 
 A computing node applies one operation to the output of exactly one earlier node (0 is the input, 1 the first computing
-node, …), and what no node reads goes to the output. So every architecture has 6 nodes: ``input``, four operations,
-``output``. A cell is written as two lists, what each node reads and its operation: ``0-1-1-2:gcn,cheb,gin,fc``.
+node, …), and nodes that no other reads go to the output. So every architecture has 6 nodes: ``input``, four operations,
+``output``. It is written as two lists, the source and the operation of each node: ``0-1-1-2:gcn,cheb,gin,fc``.
 
-Many cells denote the same network: nodes may be numbered in another order, and a skip may change nothing. The benchmark
-trained one cell of each network, and calls it by a key of five decimal digits: the position of its first list in
-``LINKS``, then its operations as positions in ``OPERATIONS``. Everything here goes through these keys.
+Many architectures denote the same network: nodes may be numbered in another order, and a skip may change nothing. The
+benchmark trained one architecture for each network, and identifies it by a key of five decimal digits: the position of
+its first list in ``LINKS``, then its operations as positions in ``OPERATIONS``. All of this module uses these keys.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ OPERATIONS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip"
 PROTEINS_OPERATIONS = ("gcn", "sage", "arma", "fc", "skip")
 """The operations that were trained on the data set proteins."""
 LINKS = ("0-0-0-0", "0-0-0-1", "0-0-1-1", "0-0-1-2", "0-0-1-3", "0-1-1-1", "0-1-1-2", "0-1-2-2", "0-1-2-3")
-"""What each computing node reads: one list for each of the nine shapes that a tree of an input and four nodes has."""
+"""The source of each computing node: one list for each of the nine shapes of a tree of an input and four nodes."""
 
 _LINKS = np.array([[int(source) for source in links.split("-")] for links in LINKS])
 _SKIP = OPERATIONS.index("skip")
 _ALL_SKIPS = 88888
-"""The key that a cell of four skips would have. No such network was trained: it would compute nothing."""
+"""The key that four skips would have. No such network was trained, as it would compute nothing."""
 _BASE_5, _BASE_10 = 5 ** np.arange(4)[::-1], 10 ** np.arange(4)[::-1]
 
 
 class NASBenchGraph(Space):
-    """The space ``nasbench-graph``: 26,206 cells, as DAGs of 6 nodes over a vocabulary of 11.
+    """The space ``nasbench-graph``: 26,206 DAGs of 6 nodes over a vocabulary of 11.
 
-    :meth:`proteins` gives the smaller space of the cells that were trained on the data set proteins.
+    :meth:`proteins` gives the smaller space of the architectures that were trained on the data set proteins.
     """
 
     def __init__(
@@ -48,38 +48,38 @@ class NASBenchGraph(Space):
         self._digits = np.array(sorted(OPERATIONS.index(operation) for operation in operations))
         self.vocabulary = ("input", *(OPERATIONS[digit] for digit in self._digits), "output")
         self.sizes_elsewhere = (
-            "a network's size depends on its data set's hyper-parameters; "
+            "a network's size depends on its data set's hyperparameters; "
             f"the table {name.replace('-proteins', '/proteins')} has the parameters in its column {column}"
         )
 
     @classmethod
     def proteins(cls) -> NASBenchGraph:
-        """The space ``nasbench-graph-proteins``: 2,021 cells over a vocabulary of 7."""
+        """The space ``nasbench-graph-proteins``: 2,021 architectures over a vocabulary of 7."""
         return cls("nasbench-graph-proteins", PROTEINS_OPERATIONS, "para")
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """What the nodes behind the first read, and the operation of each; the first can only read the input."""
+        """The source of each node after the first, which can only read the input; then the operation of each node."""
         sources = tuple(map(str, range(4)))
         links = (Decision(f"source of node {node}", sources[:node]) for node in (2, 3, 4))
         return (*links, *(Decision(f"operation of node {node}", self.vocabulary[1:-1]) for node in (1, 2, 3, 4)))
 
     @property
     def size(self) -> int:
-        """How many networks there are."""
+        """The number of different networks."""
         return len(self._all_keys())
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Another cell for each: one operation, or what one node reads, is changed at random.
+        """For each architecture, another one: a random operation, or the source of a random node, is changed.
 
-        A change that leaves the network what it was, or leaves only skips, is drawn again.
+        A change that does not change the network, or that leaves only skips, is drawn again.
         """
         rng = np.random.default_rng(seed)
         keys = self.keys(archs)
         mutated, rest = keys.copy(), np.arange(len(keys))
         while len(rest):
             links, operations = _lists(keys[rest])
-            choice = rng.integers(7, size=len(rest))  # 0 … 3: the operation of a node; 4 … 6: what node 2 … 4 reads
+            choice = rng.integers(7, size=len(rest))  # 0 … 3: the operation of a node; 4 … 6: the source of node 2 … 4
             relinked, node, rows = choice >= 4, np.where(choice >= 4, choice - 3, choice), np.arange(len(rest))
             options = np.where(relinked, node + 1, len(self._digits))
             old = np.where(relinked, links[rows, node], np.searchsorted(self._digits, operations[rows, node]))
@@ -91,35 +91,35 @@ class NASBenchGraph(Space):
         return self.from_keys(mutated)
 
     def format(self, archs: ArchBatch) -> list[str]:
-        """Each cell as ``0-1-1-2:gcn,cheb,gin,fc``, in the numbering that the benchmark uses."""
+        """Each architecture as ``0-1-1-2:gcn,cheb,gin,fc``, in the benchmark's numbering."""
         keys = self.keys(archs)
         names = np.array(OPERATIONS)[_lists(keys)[1]]
         return [f"{LINKS[key // 10_000]}:{','.join(row)}" for key, row in zip(keys, names, strict=True)]
 
     def parse_one(self, string: str) -> list[int]:
-        """The choices of the cell that a string denotes, whose nodes may be in any order that puts sources first."""
+        """The choices of the architecture that a string denotes, whose nodes may be in any topological order."""
         links, separator, names = string.strip().partition(":")
         if not separator:
-            raise ValueError("a cell is written as sources:operations, e.g. 0-1-1-2:gcn,cheb,gin,fc")
+            raise ValueError("an architecture is written as sources:operations, e.g. 0-1-1-2:gcn,cheb,gin,fc")
         sources = links.split("-")
         if len(sources) != 4:
-            raise ValueError(f"a cell has 4 sources joined by '-', not {len(sources)}")
+            raise ValueError(f"an architecture has 4 sources joined by '-', not {len(sources)}")
         for node, source in enumerate(sources, start=1):
             if source not in [str(number) for number in range(node)]:
                 raise ValueError(f"node {node} must read from 0{f' … {node - 1}' if node > 1 else ''}, not '{source}'")
         chosen = names.split(",")
         if len(chosen) != 4:
-            raise ValueError(f"a cell has 4 operations joined by ',', not {len(chosen)}")
+            raise ValueError(f"an architecture has 4 operations joined by ',', not {len(chosen)}")
         operations = self.vocabulary[1:-1]
         for name in chosen:
             if name not in operations:
                 raise ValueError(f"unknown operation '{name}' (known: {', '.join(operations)})")
         if set(chosen) == {"skip"}:
-            raise ValueError("a cell of skips only is not in the space")
+            raise ValueError("an architecture of skips only is not in the space")
         return [*map(int, sources[1:]), *(operations.index(name) for name in chosen)]
 
     def keys(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
-        """The key that the benchmark's files give each network, whichever of its cells is given.
+        """The key of each network in the benchmark's files, whichever of its architectures is given.
 
         Raises:
             ValueError: an architecture is not of this space; the message names its index.
@@ -149,7 +149,7 @@ class NASBenchGraph(Space):
         return ArchBatch.from_adjacency(nodes, _adjacency(links), self.vocabulary)
 
     def encode(self, archs: ArchBatch) -> Int[ndarray, "archs 7"]:
-        """The choices of each cell, in the numbering that the benchmark uses.
+        """The choices of each architecture in the benchmark's numbering.
 
         Raises:
             ValueError: see :meth:`keys`.
@@ -161,7 +161,7 @@ class NASBenchGraph(Space):
         return self.from_keys(self._keys_of(np.insert(choices[:, :3], 0, 0, axis=1), choices[:, 3:]))
 
     def _keys_of(self, links: Int[ndarray, "archs 4"], choices: Int[ndarray, "archs 4"]) -> Int[ndarray, " archs"]:
-        """The keys of cells whose operations are positions in this space's own."""
+        """The keys of architectures whose operations are positions in this space's options."""
         keys = _keys(links, self._digits[choices])
         self._require(keys != _ALL_SKIPS, "all its operations are skips")
         return keys
@@ -172,37 +172,37 @@ class NASBenchGraph(Space):
 
 @cache
 def _every_key(operations: tuple[int, ...]) -> Int[ndarray, " archs"]:
-    """The keys of all cells of these operations, in their order."""
+    """The keys of all architectures of these operations, ascending."""
     chosen = np.array(list(product(operations, repeat=4)))
     keys = _keys(np.repeat(_LINKS, len(chosen), axis=0), np.tile(chosen, (len(_LINKS), 1)))
     return np.setdiff1d(keys, [_ALL_SKIPS])
 
 
 def _keys(links: Int[ndarray, "archs 4"], operations: Int[ndarray, "archs 4"]) -> Int[ndarray, " archs"]:
-    """The key of each cell: needless skips are moved to the front, then the smallest key of any numbering is taken.
+    """The key of each architecture: redundant skips move to the front, then the smallest key of all numberings counts.
 
-    A skip that is read is needless, as its readers could read what it reads. So is one that is not read but alone reads
-    a node, whose value would go to the output without it too. So is, in this benchmark, one that is not read and reads
-    the input. The needless skips stay in the cell, as a chain between the input and all the rest.
+    A skip that is read is redundant, as its readers could read its source instead. So is a skip that is not read but is
+    the only reader of a node, whose value would reach the output without it too. In this benchmark, so is a skip that
+    is not read and reads the input. Redundant skips stay in the architecture, as a chain from the input to the rest.
     """
     # Column 0 stands for the input, as if it read itself; column i for computing node i.
     source = np.insert(links, 0, 0, axis=1)
     skip = np.insert(operations == _SKIP, 0, False, axis=1)
     passed = skip & (links[:, :, None] == np.arange(5)).any(axis=1)
-    for _ in range(2):  # a run of at most three skips that are read is jumped in two rounds, as the jumps double
+    for _ in range(2):  # two rounds bypass a run of three read skips, the longest possible, as each doubles the jumps
         source = np.where(_at(passed, source), _at(source, source), source)
     readers = ((source[:, 1:, None] == np.arange(5)) & ~passed[:, 1:, None]).sum(axis=1)
-    needless = passed | (skip & ((source == 0) | (_at(readers, source) == 1)))
+    redundant = passed | (skip & ((source == 0) | (_at(readers, source) == 1)))
 
-    chain = np.maximum.accumulate(np.where(needless, np.arange(5), 0), axis=1)  # the last needless skip up to each node
-    source = np.where(needless, np.roll(chain, 1, axis=1), np.where(source == 0, chain[:, -1:], source))
+    chain = np.maximum.accumulate(np.where(redundant, np.arange(5), 0), axis=1)  # the last such skip up to each node
+    source = np.where(redundant, np.roll(chain, 1, axis=1), np.where(source == 0, chain[:, -1:], source))
     in_each_numbering = _SHAPES[source[:, 1:] @ _BASE_5] * 10_000 + operations @ _PLACES
     smallest: Int[ndarray, " archs"] = in_each_numbering.min(axis=1)
     return smallest
 
 
 def _lists(keys: Int[ndarray, " archs"]) -> tuple[Int[ndarray, "archs 4"], Int[ndarray, "archs 4"]]:
-    """What each computing node reads, and its operation as an index into ``OPERATIONS``."""
+    """The source of each computing node, and its operation as an index into ``OPERATIONS``."""
     return _LINKS[keys // 10_000], keys[:, None] // _BASE_10 % 10
 
 
@@ -219,9 +219,9 @@ def _at(values: ndarray, columns: Int[ndarray, "archs n"]) -> ndarray:
 
 
 def _renumberings() -> tuple[Int[ndarray, "625 24"], Int[ndarray, "4 24"]]:
-    """For each list of sources and order of the nodes: the list's position in ``LINKS`` once renumbered, 9 if in none.
+    """For each list of sources and order of the nodes, the renumbered list's position in ``LINKS``, 9 if it has none.
 
-    And for each node and order the worth of its operation's digit in the key.
+    Then, for each node and order, the place value of its operation's digit in the key.
     """
     position = np.full(5**4, len(LINKS))
     position[_LINKS @ _BASE_5] = np.arange(len(LINKS))

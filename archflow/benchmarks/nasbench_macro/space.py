@@ -1,11 +1,11 @@
 """NAS-Bench-Macro (Su et al., CVPR 2021): 6,561 chains of eight blocks for CIFAR-10.
 
-Each block is a connection that does nothing, or one of two inverted bottlenecks of MobileNetV2. The blocks stand in
-stages of 2, 3 and 3; the first of a stage doubles the channels and halves the resolution, where doing nothing is a 1x1
-convolution. ``20120100`` names the block in each place as a position in ``OPERATIONS``.
+Each block is the identity or one of two inverted bottlenecks of MobileNetV2. The blocks form stages of 2, 3 and 3; the
+first block of a stage doubles the channels and halves the resolution, and there the identity is a 1x1 convolution.
+``20120100`` gives the block in each place as a position in ``OPERATIONS``.
 
-Elsewhere a block that does nothing changes nothing, so 6,561 strings denote 3,969 networks. The benchmark trained each
-of these once and lists its numbers under every string.
+Elsewhere the identity changes nothing, so 6,561 strings denote 3,969 networks. The benchmark trained each of these once
+and lists its numbers under every string.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from archflow.benchmarks.skeleton import SharedSkeleton
 from archflow.benchmarks.space import Decision
 
 OPERATIONS = ("identity", "mb3_k3", "mb6_k5")
-"""Nothing; a bottleneck of expansion 3 and kernel 3; one of expansion 6 and kernel 5."""
+"""The identity; a bottleneck of expansion 3 and kernel 3; one of expansion 6 and kernel 5."""
 STAGES = (2, 3, 3)
 """Blocks in each stage."""
 
@@ -33,7 +33,7 @@ _BOTTLENECKS = ((3, 3), (6, 5))
 class NASBenchMacro(SharedSkeleton):
     """The space ``nasbench-macro``: 6,561 chains of 10 nodes over a vocabulary of 5.
 
-    The choices are the block in each place. The benchmark lists every string separately, so each has a key of its own.
+    The choices are the block in each place. The benchmark lists every string separately, so each has its own key.
     """
 
     name = "nasbench-macro"

@@ -1,4 +1,4 @@
-"""The graphs of NAS-Bench-NLP's cells, see :mod:`.space`: which graphs are cells, and which cells are one network."""
+"""The graphs of NAS-Bench-NLP's cells (see :mod:`.space`): which graphs are cells, and which are the same network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBER = {name: number for number, name in enumerate(VOCABULARY)}
 
 
 def misplaced(archs: ArchBatch) -> Bool[ndarray, " nodes"]:
-    """Whether a node does not read, or is not read, as its operation has to be in the graph of a recipe."""
+    """Whether the inputs or readers of a node are not those of its operation in the graph of a recipe."""
     nodes, (sources, targets) = archs.operations, archs.edge_index
     source, target = nodes[sources], nodes[targets]
 
@@ -34,7 +34,7 @@ def misplaced(archs: ArchBatch) -> Bool[ndarray, " nodes"]:
     wrong |= each(sources[target >= NUMBER["output_h_new_0"]]) > 1  # a node has one name
     for way in ("blend_gate", "blend_rest"):
         wrong |= (each(targets[source == NUMBER[way]]) != 1) & (nodes == NUMBER["blend"])
-    # What is read again must be read: where a → repeat → b, there is a → b.
+    # What is read a second time must also be read directly: a → repeat → b needs a → b.
     read = np.full(len(nodes), -1)
     read[targets] = sources
     repeated = source == NUMBER["repeat"]
@@ -44,7 +44,7 @@ def misplaced(archs: ArchBatch) -> Bool[ndarray, " nodes"]:
 
 
 def _connections() -> tuple[Int[ndarray, "2 17"], Int[ndarray, "2 17"], Bool[ndarray, "17 17"]]:
-    """Least and greatest number of inputs of each operation, and of readers; whether the second may read the first."""
+    """The fewest and most inputs, then readers, of each operation; whether the second operation may read the first."""
     many = np.iinfo(np.int64).max
     reads, readers = np.ones((2, len(VOCABULARY)), dtype=np.int64), np.ones((2, len(VOCABULARY)), dtype=np.int64)
     may_read = np.zeros((len(VOCABULARY),) * 2, dtype=bool)
@@ -68,10 +68,10 @@ _READS, _READERS, _MAY_READ = _connections()
 
 
 def refined(archs: ArchBatch, operations: Integer[ndarray, " nodes"]) -> UInt64[ndarray, " archs"]:
-    """A number of each graph that does not depend on the order of its nodes, nor on other graphs.
+    """A number for each graph that depends neither on the order of its nodes nor on other graphs.
 
-    Each pass goes through the whole graph: first a node's value becomes one of all that it is computed from, then of
-    all that is computed from it besides, and so on.
+    Each round sweeps the graph forward, so that a node's value depends on everything it is computed from, and then
+    backward, so that it also depends on everything computed from it.
     """
     sweep = archs.sweep
     values = operations[sweep.nodes].astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Recipes of NAS-Bench-NLP's cells: read, checked, drawn, changed, and as the graphs that :mod:`.space` describes."""
+"""Recipes of NAS-Bench-NLP's cells: parsing, checks, sampling, mutation, and the graphs described in :mod:`.space`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from archflow.archs.batch import Graph
 from archflow.support.files import without_repetition
 
 STATES = 3
-"""How many hidden states a cell can have."""
+"""The most hidden states that a cell can have."""
 INPUTS = ("x", *(f"h_prev_{state}" for state in range(STATES)))
 ACTIVATIONS = ("activation_tanh", "activation_sigm", "activation_leaky_relu")
 OPERATIONS = ("linear", "blend", "elementwise_prod", "elementwise_sum", *ACTIVATIONS)
 WIDTHS = dict(zip(OPERATIONS, ((1, 2, 3), (3,), (2,), (2,), (1,), (1,), (1,)), strict=True))
-"""How many inputs each operation can have."""
+"""The possible numbers of inputs of each operation."""
 
 _NEW_STATE = re.compile(r"h_new_\d+")
 
 Recipe = dict[str, tuple[str, list[str]]]
-"""For the name of each node its operation and inputs."""
+"""The operation and the inputs of each node, by its name."""
 
 
 def read_recipe(string: str) -> Recipe:
-    """The recipe that is given as JSON.
+    """Read a recipe from JSON.
 
     Raises:
-        ValueError: it is malformed or not of this space; the message says why.
+        ValueError: the recipe is malformed or not of this space; the message says why.
     """
     try:
         nodes = json.loads(string, object_pairs_hook=without_repetition)
@@ -80,7 +80,7 @@ def _require_valid(recipe: Recipe) -> None:
 
 
 def to_graph(recipe: Recipe) -> Graph:
-    """Inputs, then the operations in the recipe's order, each behind its further nodes, then outputs."""
+    """Its nodes are the inputs, the operations in the recipe's order, each after its additional nodes, the outputs."""
     read = {source for _, sources in recipe.values() for source in sources}
     inputs = [name for name in INPUTS if name in read]
     operations = [f"input_{name}" for name in inputs]
@@ -110,12 +110,12 @@ def to_graph(recipe: Recipe) -> Graph:
 
 
 def _again(sources: list[str]) -> list[str]:
-    """What a list names again, once for each further time."""
+    """The repeated entries of a list, once for each repetition."""
     return [source for place, source in enumerate(sources) if source in sources[:place]]
 
 
 def from_graph(graph: Graph) -> Recipe:
-    """The inverse of :func:`to_graph`, but for the names of nodes and the order of inputs that are alike."""
+    """The inverse of :func:`to_graph`, up to the names of nodes and the order of interchangeable inputs."""
     operations, edges = graph
     sources: list[list[int]] = [[] for _ in operations]
     for source, target in edges:
@@ -142,7 +142,7 @@ def from_graph(graph: Graph) -> Recipe:
 
 
 def random_recipe(rng: random.Random) -> Recipe | None:
-    """A random cell as the benchmark draws them; None where it is not one that the benchmark keeps."""
+    """A random cell, drawn as in the benchmark; None where the benchmark would discard it."""
     states, further = rng.choice((1, 2, 3)), rng.choice((7, 14, 21))
     inputs, old = INPUTS[: 1 + states], INPUTS[1 : 1 + states]
     recipe: Recipe = {}
@@ -173,7 +173,7 @@ def random_recipe(rng: random.Random) -> Recipe | None:
 
 
 def changed_recipe(recipe: Recipe, rng: random.Random) -> Recipe:
-    """The recipe with another operation or input at a random place, and without what then leads to no output."""
+    """The recipe with another operation or input at a random place, without the nodes that then lead to no output."""
     while True:
         name = rng.choice(list(recipe))
         operation, sources = recipe[name]

@@ -4,15 +4,15 @@ A recipe is a JSON object with a named node for each operation::
 
     {"f": {"op": "linear", "input": ["x", "h_prev_0"]}, "h_new_0": {"op": "activation_tanh", "input": ["f"]}}
 
-A node reads other nodes, ``x`` (the word, or what the layer below gives), and ``h_prev_0 …`` (up to three hidden states
-as the last word left them). The nodes ``h_new_0 …`` are the new hidden states; the first is the cell's output too.
-A ``linear`` of up to three inputs has a weight matrix for each; it alone can read x, whose size is not that of the
-hidden states. A ``blend`` of z, a, b is z·a + (1 − z)·b.
+A node reads other nodes, ``x`` (the word, or the output of the layer below), and ``h_prev_0 …`` (up to three hidden
+states after the previous word). The nodes ``h_new_0 …`` are the new hidden states; the first is also the cell's output.
+A ``linear`` of up to three inputs has a weight matrix for each; it alone can read x, whose size differs from that of
+the hidden states. A ``blend`` of z, a, b is z·a + (1 − z)·b.
 
 Here a cell is a graph with a node for each of these. A new hidden state is a node ``output_h_new_…`` that reads the
-operation of that name. Edges have no order and are there once, so further nodes keep apart what must be: a ``blend``
-reads z through a node ``blend_gate``, b through a node ``blend_rest`` and a directly; an operation that reads something
-twice reads it a second time through a node ``repeat``.
+operation of that name. Edges have no order and cannot be repeated, so additional nodes mark the differences: a
+``blend`` reads z through a node ``blend_gate``, b through a node ``blend_rest`` and a directly; an operation that reads
+something twice reads it the second time through a node ``repeat``.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _LAYERS = ((_EMBEDDING, _HIDDEN), (_HIDDEN, _HIDDEN), (_HIDDEN, _EMBEDDING))
 class NASBenchNLP(Space):
     """The space ``nasbench-nlp``: recipes of at most three hidden states, as DAGs over a vocabulary of 17.
 
-    Every input is read, and every operation leads to a new hidden state, as in all that the benchmark drew. A recipe
-    has as many nodes as it likes, so it is made by no fixed number of decisions.
+    Every input is read, and every operation leads to a new hidden state, as in all cells that the benchmark drew. The
+    number of nodes varies, so a recipe has no fixed number of decisions.
     """
 
     name = "nasbench-nlp"
@@ -58,10 +58,10 @@ class NASBenchNLP(Space):
     sizes_elsewhere = "the benchmark does not count them"
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Another cell for each: one operation, or one input of one, is changed at random.
+        """For each cell, another one: a random operation, or a random input of one, is changed.
 
-        What then leads to no new hidden state is dropped. A change that leaves no cell of the space, or the same
-        network, is drawn again.
+        Nodes that then lead to no new hidden state are dropped. A change that does not change the network, or that
+        leaves the space, is drawn again.
         """
         rng = random.Random(seed)
         keys, recipes = self.keys(archs), self._recipes(archs)
@@ -75,14 +75,14 @@ class NASBenchNLP(Space):
         return self._from_parsed(graphs)
 
     def format(self, archs: ArchBatch) -> list[str]:
-        """Each cell as a recipe; nodes that are no new hidden state are called n0, n1, … in their order."""
+        """Each cell as a recipe; nodes other than the new hidden states are named n0, n1, … in their order."""
         return [
             json.dumps({name: {"op": operation, "input": inputs} for name, (operation, inputs) in recipe.items()})
             for recipe in self._recipes(archs)
         ]
 
     def parse_one(self, string: str) -> Graph:
-        """The graph of a recipe that is given as JSON; its nodes keep their order.
+        """The graph of a recipe in JSON; its nodes keep their order.
 
         Raises:
             ValueError: the recipe is malformed or not of this space; the message is the reason.
@@ -92,8 +92,8 @@ class NASBenchNLP(Space):
     def parameters(self, archs: ArchBatch) -> Int[ndarray, " archs"]:
         """Trainable parameters of the Penn Treebank network (three layers, 10,000 words), exactly.
 
-        A word more is 401 parameters more, as the embedding is used twice: the network of WikiText-2, which has 33,278
-        words, is larger by 9,334,478.
+        Each further word adds 401 parameters, as input and output share the embedding: the network for WikiText-2,
+        which has 33,278 words, is larger by 9,334,478.
 
         Raises:
             ValueError: see :meth:`keys`.
@@ -102,7 +102,7 @@ class NASBenchNLP(Space):
         sources, targets = archs.operations[archs.edge_index]
         owner = np.repeat(np.arange(len(archs)), np.diff(archs.edge_offsets))
         linear, x = NUMBER["linear"], NUMBER["input_x"]
-        # All that reads x are linear operations, and repeats that one such operation reads.
+        # Only linear operations read x, and repeats that one such operation reads.
         of_x = np.bincount(owner[sources == x], minlength=len(archs))
         of_states = np.bincount(owner[targets == linear], minlength=len(archs)) - of_x
         biases = np.bincount(archs.owners[archs.operations == linear], minlength=len(archs))
@@ -110,11 +110,11 @@ class NASBenchNLP(Space):
         return np.sum(layers, axis=0) + _WORDS * (_EMBEDDING + 1)
 
     def keys(self, archs: ArchBatch) -> UInt64[ndarray, " archs"]:
-        """A number of each network, the same in any batch, whatever its nodes are called and how they are ordered.
+        """A number for each network, independent of the batch and of the names and the order of its nodes.
 
-        Hidden states but the first may change places, too. Cells are told apart by Weisfeiler and Leman's refinement,
-        along the edges and against them in turn, in 64 bits: among a million cells, two are taken for one with
-        probability below 3e-8.
+        Hidden states other than the first may also be exchanged. The number is that of Weisfeiler–Leman refinement,
+        alternately along and against the edges, in 64 bits: among a million cells, two different ones share a number
+        with probability below 3e-8.
 
         Raises:
             ValueError: an architecture is not of this space; the message names its index.
@@ -123,7 +123,7 @@ class NASBenchNLP(Space):
         return np.minimum(refined(archs, archs.operations), refined(archs, _SWAPPED[archs.operations]))
 
     def _sample(self, n: int, seed: int) -> ArchBatch:
-        """As the benchmark drew its own: 1, 2 or 3 hidden states and 7, 14 or 21 further nodes.
+        """As the benchmark drew its cells: 1, 2 or 3 hidden states and 7, 14 or 21 further nodes.
 
         Nodes are added one by one, each an operation on random earlier ones; a linear one (half of them) is followed by
         an activation, and reads x, old hidden states and activations. Random nodes become the new hidden states, and
@@ -148,7 +148,7 @@ class NASBenchNLP(Space):
         return [from_graph(archs.graph(index)) for index in range(len(archs))]
 
     def _require_cells(self, archs: ArchBatch) -> None:
-        """Raise ValueError unless all are graphs of recipes; the message names the first that is not."""
+        """Raise ValueError unless all are graphs of recipes; the message gives the index of the first that is not."""
         archs.require_vocabulary(self.vocabulary, self.name)
         wrong = misplaced(archs)
         if wrong.any():

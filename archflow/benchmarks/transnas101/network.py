@@ -2,8 +2,8 @@
 
 A stem of two convolutions that each halve the image, ``depth`` modules of two cells, global average, classifier. The
 first module and every second one after it double the channels and halve the image, in the first of their cells. The
-benchmark's networks, 64-41414, have 64 channels and 5 modules, for images of 256 × 256; with 47 classes it is that of
-the task class_scene.
+benchmark's networks, 64-41414, have 64 channels and 5 modules, for images of 256 × 256; the task class_scene has 47
+classes.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class TransNASNetwork(Network):
 
 
 def cell(operations: Sequence[int], c_in: int, c_out: int) -> Cell:
-    """A cell; with more channels behind it than before it, the edges that begin at its input halve the image."""
+    """A cell; where it increases the channels, the edges that start at its input halve the image."""
     entering = (c_out if source else c_in for source, _ in CELL_EDGES)
     made = [operation(OPERATIONS[number], before, c_out) for number, before in zip(operations, entering, strict=True)]
     return Cell(made, c_out, stride=1 if c_in == c_out else 2)
 
 
 def operation(name: str, c_in: int, c_out: int) -> nn.Module | None:
-    """An operation, None for "none"; with more channels behind it than before it, it halves the image."""
+    """An operation, None for "none"; where it increases the channels, it halves the image."""
     if name == "none":
         return None
     changes = c_in != c_out
@@ -63,9 +63,9 @@ def build(arch: ArchBatch, width: int, depth: int, classes: int) -> Network:
 
 
 def representatives(archs: ArchBatch) -> ArchBatch:
-    """For each cell the first one of the space that computes the same: 1,948 stand for all 4,096.
+    """For each cell, the first one of the space that computes the same; 1,948 represent all 4,096.
 
-    Operations that lie on no path from the input to the output go, and nodes have no order. A skip is no mere wire, as
-    in some cells it changes the shape.
+    Operations on no path from the input to the output are dropped, and nodes have no order. A skip does not count as a
+    wire, as it changes the shape in some cells.
     """
     return stand_ins(TransNASMicro, archs, wire=None)

@@ -1,9 +1,9 @@
 """TransNAS-Bench-101 (Duan et al., CVPR 2021): backbones that were each trained on seven vision tasks.
 
-Micro: 4,096 cells of four nodes; each of their six edges carries an operation. Every cell is repeated in one and the
-same skeleton of five modules. Here the operations are the nodes of the graph, as in NAS-Bench-201: ``input``, one node
-for each edge of the cell, ``output``. ``64-41414-1_02_333`` names 64 channels, the modules 41414, and the operations of
-the edges 0→1; 0→2 1→2; 0→3 1→3 2→3.
+Micro: 4,096 cells of four nodes; each of their six edges carries an operation. Every cell is repeated in the same
+skeleton of five modules. Here the operations are the nodes of the graph, as in NAS-Bench-201: ``input``, one node for
+each edge of the cell, ``output``. ``64-41414-1_02_333`` names 64 channels, the modules 41414, and the operations of the
+edges 0→1; 0→2 1→2; 0→3 1→3 2→3.
 
 Macro: 3,256 chains of 4 to 6 modules. A module is two basic blocks of ResNet, of which the first may double the
 channels, halve the resolution, or both; a chain halves 1 to 4 times and doubles 1 to 3 times. ``64-1234-basic`` names
@@ -25,9 +25,9 @@ from archflow.benchmarks.nasbench201 import closed_form
 from archflow.benchmarks.space import Decision, Space
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
-"""What an edge of a micro cell may carry, by the digits of its string."""
+"""The operations of a micro cell's edges, by the digits of its string."""
 MODULES = ("normal", "double_channels", "halve_resolution", "double_and_halve")
-"""What a module of a macro network may be; the digits of its string begin with 1."""
+"""The kinds of a macro network's modules; the digits of its string begin with 1."""
 
 _CELLS = ((64, 128), *[(128, 128)] * 3, (128, 256), *[(256, 256)] * 3, (256, 512), (512, 512))
 """Channels in and out of the ten cells of the modules 41414; a cell that doubles them halves the resolution too."""
@@ -42,9 +42,9 @@ _SIZES_ELSEWHERE = (
 class TransNASMicro(FourNodes):
     """The space ``transnas101-micro``: 4,096 cells, as DAGs of 8 nodes over a vocabulary of 6.
 
-    All its proxies but "parameters" are those of the cell in NAS-Bench-201's network, where operations and edges have
-    the same numbers. That network has 15 cells rather than 10, and halves the resolution between them rather than in
-    some of them. Its signal propagation is known in closed form: :mod:`archflow.benchmarks.nasbench201.closed_form`.
+    All its proxies but "parameters" are those of the same cell in NAS-Bench-201's network, whose operations and edges
+    have the same numbers. That network has 15 cells rather than 10, and halves the resolution between cells rather than
+    in some of them. The proxies are in closed form; see :mod:`archflow.benchmarks.nasbench201.closed_form`.
     """
 
     name = "transnas101-micro"
@@ -78,8 +78,8 @@ class TransNASMicro(FourNodes):
 class TransNASMacro(Space):
     """The space ``transnas101-macro``: 3,256 chains of 6 to 8 nodes over a vocabulary of 6.
 
-    The choices are the kinds of up to six modules, as the digits of the string; those that are left out stand last in
-    what :meth:`encode` gives, and may stand anywhere in what :meth:`decode` takes. The key of a network is its choices
+    The choices are the kinds of up to six modules, as the digits of the string. Omitted modules come last in the result
+    of :meth:`encode`, and may be anywhere in the argument of :meth:`decode`. The key of a network is its choices read
     as a number of six decimal digits: 123400 for 1234.
     """
 
@@ -91,19 +91,19 @@ class TransNASMacro(Space):
     size = 3_256
 
     def mutate(self, archs: ArchBatch, seed: int = 0) -> ArchBatch:
-        """Another network for each: one module becomes another kind, is taken out, or is put in, at random.
+        """For each network, another one: a random module is changed, removed or inserted.
 
-        A change that leaves the network what it was, or leads out of the space, is drawn again.
+        A change that does not change the network, or that leaves the space, is drawn again.
         """
         rng = np.random.default_rng(seed)
         before = np.pad(self.encode(archs), ((0, 0), (0, 2)))
-        columns = np.arange(7)  # one more than there are modules, so that a module too many is seen
+        columns = np.arange(7)  # one more than a network can have, so that a seventh module is noticed
         mutated, rest = before[:, columns], np.arange(len(before))
         while len(rest):
             change = rng.integers(-1, 2, size=len(rest))  # in the number of modules
             place = rng.integers((before[rest] > 0).sum(axis=1) + (change == 1))
-            behind = columns >= place[:, None]
-            after = np.take_along_axis(before[rest], columns - change[:, None] * behind, axis=1)
+            shifted = columns >= place[:, None]
+            after = np.take_along_axis(before[rest], columns - change[:, None] * shifted, axis=1)
             kind = rng.integers(1, 5, size=len(rest))
             put = np.flatnonzero(change >= 0)
             after[put, place[put]] = kind[put]
@@ -116,7 +116,7 @@ class TransNASMacro(Space):
         return [f"64-{''.join(str(kind) for kind in row if kind)}-basic" for row in self.encode(archs).tolist()]
 
     def parse_one(self, string: str) -> list[int]:
-        """The six modules of the network that a string denotes, 0 where it has no more."""
+        """The modules of the network that a string denotes, padded with zeros to six."""
         found = re.fullmatch("64-([1-4]{4,6})-basic", string.strip())
         if not found:
             raise ValueError("a network is written as 64-…-basic with 4 to 6 digits from 1 to 4, e.g. 64-1234-basic")
@@ -152,11 +152,11 @@ class TransNASMacro(Space):
         return self.decode(keys[:, None] // _DIGITS % 10)
 
     def encode(self, archs: ArchBatch) -> Int[ndarray, "archs 6"]:
-        """The modules of each network as the digits of its string, and 0 where it has no more.
+        """The modules of each network as the digits of its string, padded with zeros to six; int64.
 
         Raises:
-            ValueError: the batch has another vocabulary, or holds a graph that is no chain with its nodes in order, or
-                one that the space leaves out.
+            ValueError: the batch has another vocabulary, or a graph is not a chain with its nodes in order, or is
+                outside the space's limits.
         """
         archs.require_vocabulary(self.vocabulary, self.name)
         sizes, degrees, owners = np.diff(archs.node_offsets), np.diff(archs.edge_offsets), archs.owners
@@ -199,7 +199,7 @@ _LIMITS = "a network must have 4 to 6 modules, halve the resolution 1 to 4 times
 
 
 def _is_macro(modules: Int[ndarray, "archs n"]) -> Bool[ndarray, " archs"]:
-    """Whether the digits, 0 where there is no module, are a network of the macro space."""
+    """Whether the digits, 0 where there is no module, form a network of the macro space."""
     present = modules > 0
     count, halved = present.sum(axis=1), (modules > 2).sum(axis=1)
     doubled = (present & (modules % 2 == 0)).sum(axis=1)
@@ -214,7 +214,7 @@ def _parameters_on_each_edge() -> Int[ndarray, "6 4"]:
     parameters = np.zeros((6, len(OPERATIONS)), dtype=np.int64)
     for edge, (source, _) in enumerate(CELL_EDGES):
         for before, channels in _CELLS:
-            entering = channels if source else before  # what begins at the input changes channels and resolution
+            entering = channels if source else before  # edges from the input change channels and resolution
             conv_1x1, conv_3x3 = (size * size * entering * channels + 2 * channels for size in (1, 3))
             # A skip that changes the shape is two 1x1 convolutions to half the channels each, and a batch norm.
             parameters[edge] += 0, conv_1x1 if entering != channels else 0, conv_1x1, conv_3x3

@@ -181,19 +181,19 @@ def test_parse_takes_any_numbering_and_format_is_settled_after_it(drawn):
 @pytest.mark.parametrize(
     ("string", "reason"),
     [
-        ("", "a cell is written as sources:operations, e.g. 0-1-1-2:gcn,cheb,gin,fc"),
-        ("0-1-1-2", "a cell is written as sources:operations"),
-        ("0-1-1:gcn,cheb,gin,fc", "a cell has 4 sources joined by '-', not 3"),
-        ("0-1-1-2-3:gcn,cheb,gin,fc", "a cell has 4 sources joined by '-', not 5"),
+        ("", "an architecture is written as sources:operations, e.g. 0-1-1-2:gcn,cheb,gin,fc"),
+        ("0-1-1-2", "an architecture is written as sources:operations"),
+        ("0-1-1:gcn,cheb,gin,fc", "an architecture has 4 sources joined by '-', not 3"),
+        ("0-1-1-2-3:gcn,cheb,gin,fc", "an architecture has 4 sources joined by '-', not 5"),
         ("1-1-1-2:gcn,cheb,gin,fc", "node 1 must read from 0, not '1'"),
         ("0-1-3-2:gcn,cheb,gin,fc", "node 3 must read from 0 … 2, not '3'"),
         ("0-1-1-x:gcn,cheb,gin,fc", "node 4 must read from 0 … 3, not 'x'"),
         ("0-1-²-1:gcn,cheb,gin,fc", "node 3 must read from 0 … 2, not '²'"),
-        ("0-1-1-2:gcn,cheb,gin", "a cell has 4 operations joined by ',', not 3"),
+        ("0-1-1-2:gcn,cheb,gin", "an architecture has 4 operations joined by ',', not 3"),
         ("0-1-1-2:gcn,cheb,gin,mlp", "unknown operation 'mlp' (known: gat, gcn, gin, "),
         ("0-1-1-2:gcn,cheb,gin,output", "unknown operation 'output'"),
         ("0-1-1-2:gcn,cheb, gin,fc", "unknown operation ' gin'"),
-        ("0-1-1-2:skip,skip,skip,skip", "a cell of skips only is not in the space"),
+        ("0-1-1-2:skip,skip,skip,skip", "an architecture of skips only is not in the space"),
     ],
 )
 def test_parse_says_what_is_wrong_and_where(string, reason):
