@@ -24,13 +24,16 @@ def finetune(
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
     validation: Annotated[
-        Path | None, typer.Option(help="File of further labelled architectures; finetune chooses its best epoch by them.")
+        Path | None,
+        typer.Option(help="File of further labelled architectures; finetune chooses its best epoch by them."),
     ] = None,
     head: Annotated[
         str, typer.Option(help="What learns from the labels: gp, the best known, trees, or finetune, the paper's.")
     ] = "gp",
     finetune_epochs: FinetuneEpochs = None,
-    batch_size: Annotated[int | None, typer.Option(help="Of finetune: architectures in a minibatch; 16 by default.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Of finetune: architectures in a minibatch; 16 by default.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Of finetune: learning rate; 0.001 by default.")] = None,
     out: Annotated[Path, typer.Option(help="File for the ranker.")] = Path("ranker.archflow"),
     seed: Seed = 0,
