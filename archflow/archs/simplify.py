@@ -32,6 +32,8 @@ _COMPUTES, _IS_ZERO, _IS_IDENTITY = 0, 1, 2
 def simplified(archs: ArchBatch, zero: Collection[str] = ZERO, identity: Collection[str] = IDENTITY) -> ArchBatch:
     """Each architecture reduced to what it computes, over the same vocabulary; nodes keep their order.
 
+    The batch itself is returned if its vocabulary has no such operation.
+
     Args:
         archs: any DAGs.
         zero: names of operations that output zeros. A prefix up to a slash, as in "normal/none", is ignored.

@@ -18,7 +18,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from archflow.archs.batch import ArchBatch
-from archflow.archs.simplify import is_simple, simplified
+from archflow.archs.simplify import simplified
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encode
 from archflow.paths import path_features
@@ -121,8 +121,9 @@ class BlocksHead(Head):
     def blocks(self, archs: ArchBatch, columns: Float[ndarray, "archs columns"]) -> Blocks:
         """All that is known of architectures."""
         blocks = {"paths": path_features(archs).values}
-        if not is_simple(archs):
-            blocks["simplified paths"] = path_features(simplified(archs)).values
+        simple = simplified(archs)
+        if simple is not archs:  # its vocabulary has operations that do not compute
+            blocks["simplified paths"] = path_features(simple).values
         if columns.shape[1]:
             blocks["proxies"] = columns
         if self.encoder is not None:
