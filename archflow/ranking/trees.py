@@ -124,6 +124,7 @@ def _grown(
     Leaves have no child, −1. Then, for each tree and label, whether the tree saw the label.
     """
     labels, width = X.shape
+    columns = X.T.copy()  # one column after the other fits the cache
     most = trees * 2 * labels
     column, child = np.zeros(most, np.int64), np.full(most, -1, np.int64)
     cut, value, roots = np.zeros(most), np.zeros(most), np.zeros(trees, np.int64)
@@ -149,13 +150,16 @@ def _grown(
                 other = number + int((width - number) * rng.random())
                 order[number], order[other] = order[other], order[number]
                 c = order[number]
-                low, high = X[here, c].min(), X[here, c].max()
+                x = columns[c]
+                low = high = x[here[0]]
+                for row in here:
+                    low, high = min(low, x[row]), max(high, x[row])
                 if low == high:
                     continue
                 at = low + (high - low) * rng.random()
                 left, on_left = 0.0, 0
                 for row in here:
-                    if X[row, c] <= at:
+                    if x[row] <= at:
                         left += y[row]
                         on_left += 1
                 if on_left == count:  # the cut was rounded up to the largest value
@@ -167,7 +171,7 @@ def _grown(
                 continue
             middle = start
             for position in range(start, stop):
-                if X[rows[position], column[node]] <= cut[node]:
+                if columns[column[node], rows[position]] <= cut[node]:
                     rows[middle], rows[position] = rows[position], rows[middle]
                     middle += 1
             stack[waiting] = nodes, start, middle

@@ -3,8 +3,8 @@
 Appends one JSON line a run to RUNS (those that are there are not run again), then prints a Markdown table of all of
 them. FOLDER holds nasbench201.csv.gz, nasbench101.csv.gz, nasbench301.csv.gz and transnas101_micro.csv.gz, numbers
 published with the benchmarks; without it, only the table nasbench201/analog is studied. The split is that of
-archflow.evaluate; the labelled architectures and the 40 for validation are all used for fitting, as these heads select
-nothing. Permutations from 0 are for reporting, those from 100 on were used to choose settings.
+archflow.studies.protocol; the labelled architectures and the 40 for validation are all used for fitting, as these
+heads select nothing. Permutations from 0 are for reporting, those from 100 on were used to choose settings.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from archflow.evaluate import default_pool, figures, proxy_column, split
-from archflow.tables import Table
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.stats import norm
 
 import archflow
+from archflow.archs.simplify import is_simple, simplified
+from archflow.benchmarks.table import Table
 from archflow.paths import path_features, weisfeiler_leman_features
 from archflow.ranking.columns import Blocks
-from archflow.ranking.ensemble import Ensemble
+from archflow.ranking.ensemble import Ensemble, EnsembleSettings
 from archflow.ranking.gp import GaussianProcess, GPSettings
+from archflow.ranking.metrics import scores_of
 from archflow.ranking.trees import ExtraTrees
+from archflow.studies.protocol import default_pool, split
+from archflow.zero_cost.columns import proxy_values
 
 LEVELS = (0.5, 0.8, 0.95)
 WL_COLUMNS = 400
@@ -66,19 +69,31 @@ class Problem:
     labelled: int
 
 
+def half() -> Ensemble:
+    """Process and trees with equal weights, whatever the labels say."""
+    return Ensemble(EnsembleSettings(prior_labels=np.inf))
+
+
 Head = GaussianProcess | ExtraTrees | Ensemble
+DEFAULT = "the head gp"
+"""As archflow.Ranker fits it with candidates: columns are scaled among so many of them, evenly spread."""
+CANDIDATES = 5_000
 HEADS: dict[str, tuple[Callable[[], Head], tuple[str, ...]]] = {
+    DEFAULT: (Ensemble, ("paths", "simplified", "proxies")),
     "gp paths": (GaussianProcess, ("paths",)),
     "gp proxies": (GaussianProcess, ("proxies",)),
     "gp paths+proxies": (GaussianProcess, ("paths", "proxies")),
+    "gp simplified": (GaussianProcess, ("simplified",)),
+    "gp paths+simplified+proxies": (GaussianProcess, ("paths", "simplified", "proxies")),
+    "gp+trees paths+simplified+proxies": (half, ("paths", "simplified", "proxies")),
     "gp rbf paths+proxies": (lambda: GaussianProcess(GPSettings(kernel="rbf")), ("paths", "proxies")),
     "gp paths+proxies+wl": (GaussianProcess, ("paths", "proxies", "wl")),
     "gp wl": (GaussianProcess, ("wl",)),
     "gp onehot": (GaussianProcess, ("onehot",)),
     "trees paths+proxies": (ExtraTrees, ("paths", "proxies")),
-    "gp+trees paths": (Ensemble, ("paths",)),
-    "gp+trees proxies": (Ensemble, ("proxies",)),
-    "gp+trees paths+proxies": (Ensemble, ("paths", "proxies")),
+    "gp+trees paths": (half, ("paths",)),
+    "gp+trees proxies": (half, ("proxies",)),
+    "gp+trees paths+proxies": (half, ("paths", "proxies")),
 }
 
 
@@ -91,11 +106,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--labels", type=int, nargs="*", help="labels in all, other than the published number")
     parser.add_argument("--methods", nargs="*", help="only these")
+    parser.add_argument("--tables", nargs="*", help="only these")
     given = parser.parse_args()
     done = read(given.runs) if given.runs.exists() else []
     seen = {(run.table, run.method, run.permutation, run.labels) for run in done}
     with given.runs.open("a") as file:
         for problem in problems(given.folder):
+            if given.tables and problem.name not in given.tables:
+                continue
             for labels in given.labels or [problem.labelled + 40]:
                 for permutation in range(given.first, given.first + given.permutations):
                     for method in given.methods or [*HEADS, *problem.proxies, "random"]:
@@ -126,16 +144,18 @@ def measured(problem: Problem, method: str, permutation: int, labels: int) -> Ru
         score = np.nan_to_num(score, nan=np.nanmean(score), posinf=np.inf, neginf=-np.inf)
     else:
         make, names = HEADS[method]
-        blocks = {name: problem.blocks[name] for name in names}
+        blocks = {name: problem.blocks[name] for name in names if name in problem.blocks}
+        some = np.unique(np.linspace(0, len(accuracy) - 1, min(len(accuracy), CANDIDATES)).astype(np.int64))
+        reference = rows_of(blocks, some) if method == DEFAULT else blocks
         begun = time.perf_counter()
-        head = make().fit(rows_of(blocks, known), accuracy[known], blocks)
+        head = make().fit(rows_of(blocks, known), accuracy[known], reference)
         fitted = time.perf_counter()
         score, std = head.predict(rows_of(blocks, part.test), with_noise=True)
         seconds = fitted - begun, time.perf_counter() - fitted
         halves = [norm.ppf((1 + level) / 2) * std for level in LEVELS]
         bounds = [(head.to_labels(score - half), head.to_labels(score + half)) for half in halves]
         covered = tuple(float(((low <= test) & (test <= high)).mean()) for low, high in bounds)
-    tau, p_at_1, p_at_5 = figures(test, score).values()
+    tau, p_at_1, p_at_5 = astuple(scores_of(test, score))
     return Run(problem.name, method, permutation, len(known), tau, p_at_1, p_at_5, *seconds, covered)
 
 
@@ -184,7 +204,7 @@ def problem(
 ) -> Problem:
     """All columns of a table; 1 % of its pool is labelled, if nothing else is said."""
     archs, pool = table.archs, default_pool(table.space.name, len(table))
-    columns = proxy_column(table, proxies)
+    columns = proxy_values(table, proxies)
     assert columns is not None
     names = [f"proxy {name}" for name in table.space.proxies]
     if "measured" in proxies:
@@ -201,6 +221,8 @@ def problem(
         "wl": counts[:, np.argsort(-spread)[:WL_COLUMNS]].toarray(),
         "onehot": onehot.reshape(len(archs), -1),
     }
+    if not is_simple(archs):
+        blocks["simplified"] = path_features(simplified(archs)).values
     return Problem(name, accuracy, blocks, tuple(names), pool, labelled or int(pool * 0.01 + 1e-9))
 
 

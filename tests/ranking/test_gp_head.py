@@ -65,7 +65,7 @@ def test_columns_are_scaled_among_candidates(monkeypatch):
         fit("gp", candidates=TABLE.archs, candidate_proxies=column[1:])
     with pytest.raises(ValueError, match="have the proxies none"):
         fit("gp", candidates=TABLE.archs)
-    with pytest.raises(ValueError, match="vocabulary"):
+    with pytest.raises(ValueError, match="of another space than the labelled ones"):
         fit("gp", candidates=DAGS)
 
 
