@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import signal
 import struct
 import tarfile
 import zipfile
@@ -139,6 +140,16 @@ HOSTILE = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def soon():
+    """A test that hangs is ended."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it takes longer than a minute"))
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @contextlib.contextmanager
 def bounded(megabytes=300):
     """No more memory is asked for in the block."""
@@ -162,7 +173,6 @@ def refused(read, reason=r"\w", error=ValueError):
     return str(caught.value)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("name", READERS)
 def test_a_hostile_file(tmp_path, name, make):
@@ -170,8 +180,6 @@ def test_a_hostile_file(tmp_path, name, make):
     path = place(tmp_path)
     path.unlink(missing_ok=True)
     make(path)
-    if name == "results" and "zip" in make.__name__ + "tar" in make.__name__:
-        return
     if name == "results" and make not in (link_to_zeros, pipe, sparse, folder):
         with bounded():
             assert read(path) == []  # no line of it is whole
@@ -246,14 +254,12 @@ def parquet(path, arch, rows=30_000_000):
     return path
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("arch", [CELL, 7, None], ids=["cell", "integer", "null"])
 def test_a_parquet_of_30_million_equal_rows(tmp_path, arch):
     path = parquet(tmp_path / "many.parquet", arch)
     refused(lambda: own(path), f"it has 30,000,000 rows, and no table may have more than {MOST_ROWS:,}")
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("arch", [7, None], ids=["integer", "null"])
 def test_a_parquet_without_architectures(tmp_path, arch):
     path = parquet(tmp_path / "many.parquet", arch, MOST_ROWS)
