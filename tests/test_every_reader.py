@@ -5,10 +5,12 @@ Within a few seconds and a few hundred megabytes, and without running anything.
 
 import bz2
 import contextlib
+import functools
 import io
 import json
 import os
 import pickle
+import signal
 import struct
 import tarfile
 import zipfile
@@ -38,7 +40,7 @@ from tests.benchmarks.official import WRITERS
 SPACE = NASBench201()
 CELL = SPACE.format(SPACE.sample(1))[0]
 OWN = ("own.csv", "own.jsonl", "own.parquet")
-ZEROS = 200 << 20
+ZEROS = 16 << 20
 """Bytes of a bomb."""
 
 
@@ -81,25 +83,34 @@ def folder(path):
     path.mkdir()
 
 
-def zip_bomb(path, method=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", method) as archive:
+@functools.cache
+def bomb(method):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as archive:
         for name in ("results_1.json", "log_1.json", "cora0.bench", "archive/data.pkl", "000000.pickle.pbz2"):
-            with archive.open(name, "w") as member:
-                for _ in range(ZEROS >> 20):
-                    member.write(bytes(1 << 20))
+            archive.writestr(name, bytes(ZEROS))
+    return content.getvalue()
+
+
+def zip_bomb(path, method=zipfile.ZIP_DEFLATED):
+    path.write_bytes(bomb(method))
 
 
 def zip_bomb_of_bzip2(path):
     zip_bomb(path, zipfile.ZIP_BZIP2)
 
 
+@functools.cache
+def packed_zeros():
+    return bz2.compress(bytes(ZEROS))
+
+
 def tar_with_a_bz2_bomb(path):
-    packer = bz2.BZ2Compressor()
-    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(ZEROS >> 20)) + packer.flush()
+    content = packed_zeros()
     with tarfile.open(path, "w") as archive:
         member = tarfile.TarInfo("meta.pickle.pbz2")
-        member.size = len(bomb)
-        archive.addfile(member, io.BytesIO(bomb))
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
 
 
 def lying_tar(path):
@@ -139,6 +150,16 @@ HOSTILE = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def soon():
+    """A test that hangs is ended."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it takes longer than a minute"))
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @contextlib.contextmanager
 def bounded(megabytes=300):
     """No more memory is asked for in the block."""
@@ -162,7 +183,6 @@ def refused(read, reason=r"\w", error=ValueError):
     return str(caught.value)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("name", READERS)
 def test_a_hostile_file(tmp_path, name, make):
@@ -170,8 +190,6 @@ def test_a_hostile_file(tmp_path, name, make):
     path = place(tmp_path)
     path.unlink(missing_ok=True)
     make(path)
-    if name == "results" and "zip" in make.__name__ + "tar" in make.__name__:
-        return
     if name == "results" and make not in (link_to_zeros, pipe, sparse, folder):
         with bounded():
             assert read(path) == []  # no line of it is whole
@@ -218,10 +236,10 @@ def test_every_budget_lets_the_real_files_through():
 # NAS-Bench-101
 
 
-def test_a_cell_of_3000_vertices_and_a_number_without_end(tmp_path):
+def test_a_cell_of_100_vertices_and_a_number_without_end(tmp_path):
     path = tmp_path / "some.tfrecord"
-    many = ",".join(["input", *["maxpool3x3"] * 2_998, "output"])
-    path.write_bytes(a_training(0, matrix="0" * 3_000**2, operations=many))
+    many = ",".join(["input", *["maxpool3x3"] * 98, "output"])
+    path.write_bytes(a_training(0, matrix="0" * 100**2, operations=many))
     refused(lambda: nasbench101.read(path), r"record 1 claims [\d,]+ bytes, and none has more than 4,096")
     few = ",".join(["input", *["maxpool3x3"] * 28, "output"])
     path.write_bytes(a_training(0, matrix="0" * 30**2, operations=few))
@@ -240,29 +258,28 @@ def test_a_record_that_claims_more_than_there_is(tmp_path):
 # Own tables
 
 
-def parquet(path, arch, rows=30_000_000):
+def parquet(path, arch, rows=MOST_ROWS + 1):
     column = pl.select(pl.repeat(arch, rows, dtype=pl.Null if arch is None else None).alias("arch"))
     column.write_parquet(path)
     return path
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("arch", [CELL, 7, None], ids=["cell", "integer", "null"])
-def test_a_parquet_of_30_million_equal_rows(tmp_path, arch):
+def test_a_parquet_of_many_equal_rows(tmp_path, arch):
     path = parquet(tmp_path / "many.parquet", arch)
-    refused(lambda: own(path), f"it has 30,000,000 rows, and no table may have more than {MOST_ROWS:,}")
+    refused(lambda: own(path), f"it has {MOST_ROWS + 1:,} rows, and no table may have more than {MOST_ROWS:,}")
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("arch", [7, None], ids=["integer", "null"])
 def test_a_parquet_without_architectures(tmp_path, arch):
     path = parquet(tmp_path / "many.parquet", arch, MOST_ROWS)
     refused(lambda: own(path), "line 1: no architecture in column 'arch'")
 
 
-def test_a_parquet_whose_texts_are_long(tmp_path):
-    path = parquet(tmp_path / "long.parquet", "x" * 100_000, 100_000)
-    refused(lambda: own(path), "its texts have 10,000,000,000 bytes")
+def test_a_parquet_whose_texts_are_long(tmp_path, monkeypatch):
+    monkeypatch.setattr("archflow.benchmarks.own_tables.BUDGET", reading.Budget(100_000))
+    path = parquet(tmp_path / "long.parquet", "x" * 1_000, 1_000)
+    refused(lambda: own(path), "its texts have 1,000,000 bytes, and no table may have more than 100,000")
 
 
 def test_rows_that_each_have_columns_of_their_own(tmp_path):
@@ -295,7 +312,7 @@ def test_a_parquet_with_any_changed_byte(tmp_path):
     path = tmp_path / "some.parquet"
     pl.DataFrame({"arch": [CELL] * 50, "x": list(range(50))}).write_parquet(path)
     whole = path.read_bytes()
-    for place in np.random.default_rng(0).permutation(len(whole))[:300].tolist():
+    for place in np.random.default_rng(0).permutation(len(whole))[:100].tolist():
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         with contextlib.suppress(ValueError), bounded(2_000):
             own(path)
@@ -312,7 +329,7 @@ def test_a_sample_of_a_thousand_million(name):
 def test_a_study_of_ten_million_seeds(tmp_path):
     archs = SPACE.sample(20)
     table = Table("some", SPACE, archs, {"a": np.arange(20.0)}, "a")
-    refused(lambda: evaluate(table, ["none"], [0.5], tmp_path, seeds=10**7), "the study would have 30,000,000 runs")
+    refused(lambda: evaluate(table, seeds=10**7, out=tmp_path), r"the study would have [\d,]+0,000,000 runs")
 
 
 def test_a_study_of_ten_million_seeds_by_command(tmp_path, call):

@@ -126,9 +126,13 @@ class Files:
         self._path, self._most, self._sources = path, budget.file, sources
         self.names = sorted(sources)
 
+    def label(self, name: str) -> str:
+        """What a message calls one of the files."""
+        return f"{self._path}: {name}"
+
     def open(self, name: str) -> IO[bytes]:
         """A stream of one file's bytes; reading raises ValueError where it is damaged or has more than it may."""
-        label = f"{self._path}: {name}"
+        label = self.label(name)
         with _damage(label):
             return io.BufferedReader(_Counted(self._sources[name](), label, self._most))
 

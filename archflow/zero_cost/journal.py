@@ -84,7 +84,8 @@ class Journal:
 
     def entries(self) -> Iterator[tuple[str, Values, str]]:
         """Key, values and cause of failure ("" if none) of each network in the file; call it before :meth:`add`."""
-        for self._number, line in enumerate(self._file, start=2):
+        for line in self._file:
+            self._number += 1
             match self._read(line):
                 case {"network": str(key), "values": dict(values), "failed": str(failed)} if all(
                     isinstance(value, int | float) for value in values.values()
@@ -104,9 +105,8 @@ class Journal:
             raise self._damaged(line) from None
 
     def _damaged(self, line: bytes) -> ValueError:
-        return ValueError(
-            f"{self.path} is damaged, at line {self._number}, {line[:40]!r}; remove it, or leave --resume out"
-        )
+        where = f"at line {self._number}, {line[:40]!r}"
+        return ValueError(f"{self.path} is damaged, {where}; remove it, or leave --resume out")
 
     def _write(self, entry: dict[str, Any]) -> None:
         self._file.write(_line(entry))

@@ -111,7 +111,7 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _decompressed(files: Files, name: str) -> bytes:
-    return decompress_bz2(files.read(name), name, _UNPACKED)
+    return decompress_bz2(files.read(name), files.label(name), _UNPACKED)
 
 
 def _numbers(record: Any) -> dict[str, float]:
