@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,7 @@ _NAMES = 24
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for report.html.")] = Path("demo"),
     pretrain_epochs: Annotated[
-        int | None, typer.Option(help="FGP's times through all cells; 25 by default, 200 published.")
+        int | None, typer.Option(help="FGP's times through all cells; 20 by default, 200 published.")
     ] = None,
     splits: Annotated[int | None, typer.Option(help="How many sets of labels; 5 by default.")] = None,
     starts: Annotated[int | None, typer.Option(help="How many searches; 3 by default.")] = None,
@@ -37,28 +37,34 @@ def demo(
     require_output(out / "report.html")
     settings = given(pretrain_epochs=pretrain_epochs, splits=splits, starts=starts)
     with Display() as progress:
-        shown = {} if as_json else {"show": lambda what, result: print(text_of(what, result), flush=True)}
-        result = demonstrate(out, **settings, seed=seed, device=device, progress=progress, **shown)
+
+        def show(what: str, found: Any) -> None:
+            if not as_json:
+                print(text_of(what, found), flush=True)
+
+        result = demonstrate(out, **settings, seed=seed, device=device, progress=progress, show=show)
     print(strict_json(result) if as_json else f"\nreport: {result['report']}")
 
 
 def text_of(what: str, result: Any) -> str:
     """A result of the demonstration, as people read it."""
-    return {
+    texts: dict[str, Callable[[Any], str]] = {
         "labels": _labels,
         "row": _row,
         "first": lambda row: f"{'  (the first split alone)':{_NAMES}}{_scores(row)}",
         "suggestions": _suggestions,
         "second_round": _second_round,
         "search": _search,
-    }[what](result)
+    }
+    return texts[what](result)
 
 
 def _labels(counts: Mapping[str, int]) -> str:
     return (
         f"NAS-Bench-201: all {counts['cells']:,} cells ranked from {counts['all']} trained ones, the same for all\n"
-        f"methods ({counts['fit']} to fit to and {counts['validation']} for validation; gp fits to all {counts['all']}). "
-        f"Scores ×100 on\n{counts['test']:,} other cells, mean ± standard deviation over splits; seconds a split.\n\n"
+        f"methods ({counts['fit']} to fit to and {counts['validation']} for validation; gp fits to all "
+        f"{counts['all']}). Scores ×100 on\n{counts['test']:,} other cells, mean ± standard deviation over "
+        f"splits; seconds a split.\n\n"
         f"{'ranked by':{_NAMES}}{'splits':>6}{'τ':>13}{'P@1%':>13}{'P@5%':>13}{'seconds':>9}"
     )
 
