@@ -81,14 +81,7 @@ def row_of(method: str, found: Sequence[RankScores], seconds: Sequence[float], n
 
 
 class Bench:
-    """The table, its proxies, and the splits: what all methods are given.
-
-    Args:
-        labels: share of the pool that is labelled, see :func:`archflow.studies.protocol.split`.
-        splits: numbers of the splits.
-        seed: of all methods.
-        device: where encoders compute.
-    """
+    """The table, its proxies, and the splits of these numbers: what all methods are given."""
 
     def __init__(self, labels: float, splits: Iterable[int], seed: int, device: str) -> None:
         self.table = table("nasbench201/analog")
@@ -132,9 +125,9 @@ def demonstrate(
         out: the folder for ``report.html``.
         pretrain_epochs: of FGP; the published settings have 200, for which there is no time here.
         labels: share of the pool of 7,813 cells that is labelled, beside 40 for validation.
-        splits: how many splits the methods without pre-training are measured on; those with it have the first.
+        splits: how many the methods without pre-training are measured on; those with it have the first.
         starts: from how many sets of 20 random cells the search begins.
-        seed: fixes everything random; splits and starts are numbered from it.
+        seed: fixes everything random; the splits are numbered from it.
         device: "cpu", "cuda", …, or "auto".
         progress: told how far each phase is.
         show: called with the name of a result and the result, as soon as it is known.
