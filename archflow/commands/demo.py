@@ -97,8 +97,8 @@ def _second_round(second: Mapping[str, Any]) -> str:
     best = second["best_of_second"]
     return (
         f"Best accuracy: {second['best_before']:.2f} among the {second['labels'] - 10} trained before, "
-        f"{second['best_of_first']:.2f} among these ten, {best['accuracy']:.2f} among\n"
-        f"ten more that are suggested once these are trained (rank {best['true_rank']:,} of all)."
+        f"{second['best_of_first']:.2f} among these ten,\n"
+        f"{best['accuracy']:.2f} among ten more, suggested once these are trained (rank {best['true_rank']:,} of all)."
     )
 
 
@@ -109,8 +109,8 @@ def _search(search: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"\nBest accuracy found, by the number of networks trained: {search['after'][0]} at random, then some at a",
-            f"time; mean over {search['starts']} starts. The best of all cells has {search['best']:.2f}.",
+            f"\nBest accuracy found, by the number of networks trained: {search['after'][0]} at random, then some",
+            f"at a time; mean over {search['starts']} starts. The best of all cells has {search['best']:.2f}.",
             f"{'chosen by':{_NAMES}}{''.join(f'{number:7}' for number in search['after'])}",
             *lines,
             "",
