@@ -32,7 +32,7 @@ def test_a_users_file_passes_a_strict_type_checker(tmp_path):
         EXAMPLE
         + "from torch import Tensor\n"
         + "import archflow.benchmarks.darts, archflow.encoding.gin\n"
-        + "vectors: Tensor = encoder(archs)\n"
+        + 'vectors: Tensor = archflow.encoder("gin", archs.vocabulary)(archs)\n'
         + "names: list[str] = archflow.spaces()\n"
         + "space: archflow.Space = archflow.space(names[0])\n"
         + "reveal_type(archflow.encoder)\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,7 @@ _NAMES = 24
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for report.html.")] = Path("demo"),
     pretrain_epochs: Annotated[
-        int | None, typer.Option(help="FGP's times through all cells; 25 by default, 200 published.")
+        int | None, typer.Option(help="FGP's times through all cells; 20 by default, 200 published.")
     ] = None,
     splits: Annotated[int | None, typer.Option(help="How many sets of labels; 5 by default.")] = None,
     starts: Annotated[int | None, typer.Option(help="How many searches; 3 by default.")] = None,
@@ -37,28 +37,34 @@ def demo(
     require_output(out / "report.html")
     settings = given(pretrain_epochs=pretrain_epochs, splits=splits, starts=starts)
     with Display() as progress:
-        shown = {} if as_json else {"show": lambda what, result: print(text_of(what, result), flush=True)}
-        result = demonstrate(out, **settings, seed=seed, device=device, progress=progress, **shown)
+
+        def show(what: str, found: Any) -> None:
+            if not as_json:
+                print(text_of(what, found), flush=True)
+
+        result = demonstrate(out, **settings, seed=seed, device=device, progress=progress, show=show)
     print(strict_json(result) if as_json else f"\nreport: {result['report']}")
 
 
 def text_of(what: str, result: Any) -> str:
     """A result of the demonstration, as people read it."""
-    return {
+    texts: dict[str, Callable[[Any], str]] = {
         "labels": _labels,
         "row": _row,
         "first": lambda row: f"{'  (the first split alone)':{_NAMES}}{_scores(row)}",
         "suggestions": _suggestions,
         "second_round": _second_round,
         "search": _search,
-    }[what](result)
+    }
+    return texts[what](result)
 
 
 def _labels(counts: Mapping[str, int]) -> str:
     return (
         f"NAS-Bench-201: all {counts['cells']:,} cells ranked from {counts['all']} trained ones, the same for all\n"
-        f"methods ({counts['fit']} to fit to and {counts['validation']} for validation; gp fits to all {counts['all']}). "
-        f"Scores ×100 on\n{counts['test']:,} other cells, mean ± standard deviation over splits; seconds a split.\n\n"
+        f"methods ({counts['fit']} to fit to and {counts['validation']} for validation; gp fits to all "
+        f"{counts['all']}). Scores ×100 on\n{counts['test']:,} other cells, mean ± standard deviation over "
+        f"splits; seconds a split.\n\n"
         f"{'ranked by':{_NAMES}}{'splits':>6}{'τ':>13}{'P@1%':>13}{'P@5%':>13}{'seconds':>9}"
     )
 
@@ -91,8 +97,8 @@ def _second_round(second: Mapping[str, Any]) -> str:
     best = second["best_of_second"]
     return (
         f"Best accuracy: {second['best_before']:.2f} among the {second['labels'] - 10} trained before, "
-        f"{second['best_of_first']:.2f} among these ten, {best['accuracy']:.2f} among\n"
-        f"ten more that are suggested once these are trained (rank {best['true_rank']:,} of all)."
+        f"{second['best_of_first']:.2f} among these ten,\n"
+        f"{best['accuracy']:.2f} among ten more, suggested once these are trained (rank {best['true_rank']:,} of all)."
     )
 
 
@@ -103,8 +109,8 @@ def _search(search: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"\nBest accuracy found, by the number of networks trained: {search['after'][0]} at random, then some at a",
-            f"time; mean over {search['starts']} starts. The best of all cells has {search['best']:.2f}.",
+            f"\nBest accuracy found, by the number of networks trained: {search['after'][0]} at random, then some",
+            f"at a time; mean over {search['starts']} starts. The best of all cells has {search['best']:.2f}.",
             f"{'chosen by':{_NAMES}}{''.join(f'{number:7}' for number in search['after'])}",
             *lines,
             "",

@@ -74,19 +74,14 @@ class Row:
 def row_of(method: str, found: Sequence[RankScores], seconds: Sequence[float], note: str = "") -> Row:
     """The row of a method from its scores on each split."""
     values = np.array([astuple(each) for each in found])
-    spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(3)
-    return Row(method, len(values), *values.mean(axis=0).tolist(), *spread.tolist(), float(np.mean(seconds)), note)
+    tau, p_at_1, p_at_5 = values.mean(axis=0).tolist()
+    tau_std, p_at_1_std, p_at_5_std = values.std(axis=0, ddof=int(len(values) > 1)).tolist()
+    taken = float(np.mean(seconds))
+    return Row(method, len(values), tau, p_at_1, p_at_5, tau_std, p_at_1_std, p_at_5_std, taken, note)
 
 
 class Bench:
-    """The table, its proxies, and the splits: what all methods are given.
-
-    Args:
-        labels: share of the pool that is labelled, see :func:`archflow.studies.protocol.split`.
-        splits: numbers of the splits.
-        seed: of all methods.
-        device: where encoders compute.
-    """
+    """The table, its proxies, and the splits of these numbers: what all methods are given."""
 
     def __init__(self, labels: float, splits: Iterable[int], seed: int, device: str) -> None:
         self.table = table("nasbench201/analog")
@@ -115,7 +110,7 @@ class Bench:
 def demonstrate(
     out: str | Path = "demo",
     *,
-    pretrain_epochs: int = 25,
+    pretrain_epochs: int = 20,
     labels: float = 0.01,
     splits: int = 5,
     starts: int = 3,
@@ -130,9 +125,9 @@ def demonstrate(
         out: the folder for ``report.html``.
         pretrain_epochs: of FGP; the published settings have 200, for which there is no time here.
         labels: share of the pool of 7,813 cells that is labelled, beside 40 for validation.
-        splits: how many splits the methods without pre-training are measured on; those with it have the first.
+        splits: how many the methods without pre-training are measured on; those with it have the first.
         starts: from how many sets of 20 random cells the search begins.
-        seed: fixes everything random; splits and starts are numbered from it.
+        seed: fixes everything random; the splits are numbered from it.
         device: "cpu", "cuda", …, or "auto".
         progress: told how far each phase is.
         show: called with the name of a result and the result, as soon as it is known.
@@ -187,7 +182,7 @@ def demonstrate(
     search = searches(bench, starts, len(known), progress)
     show("search", search)
 
-    found(row_of(f"{GP}, split {seed}", taus[:1], seconds[:1], "the split of the two below"))
+    found(row_of(f"gp, split {seed}", taus[:1], seconds[:1], "the split of the two below"))
     model, outcome = pretrained(bench, pretrain_epochs, progress)
     begun = time.monotonic() - outcome.seconds
     tuned = fine_tuned(bench, model, first, progress)
@@ -250,15 +245,14 @@ def rivals(bench: Bench) -> list[tuple[Row, Score]]:
     }
     rows = []
     for method, rank in methods.items():
-        all_scores, seconds = [], []
+        ranked, seconds = [], []
         for number, part in enumerate(bench.splits):
             begun = time.monotonic()
-            all_scores.append(rank(number, part))
+            ranked.append(rank(number, part))
             seconds.append(time.monotonic() - begun)
-        right = [
-            scores_of(bench.accuracy[part.test], s[part.test]) for part, s in zip(bench.splits, all_scores, strict=True)
-        ]
-        rows.append((row_of(method, right, seconds, ", ".join(dict.fromkeys(chosen))), all_scores[0]))
+        rows_of_test = [part.test for part in bench.splits]
+        right = [scores_of(bench.accuracy[t], score[t]) for t, score in zip(rows_of_test, ranked, strict=True)]
+        rows.append((row_of(method, right, seconds, " or ".join(dict.fromkeys(chosen))), ranked[0]))
     return rows
 
 
@@ -276,24 +270,27 @@ def searches(bench: Bench, starts: int, budget: int, progress: Progress) -> dict
     after = [*range(begin, budget, batch), budget]
     parameters = bench.space.parameters(bench.archs).astype(float)
     curves: dict[str, list[Score]] = {}
+    best = float(bench.accuracy.max())
+    progress("search", 0, starts)
     for start in range(starts):
         order = np.random.default_rng([bench.seed, start, 1]).permutation(len(bench.archs))
+        at_random = -np.argsort(order).astype(float)
         ways: dict[str, Choose] = {
-            RANDOM: lambda rows, n, order=order: order[~np.isin(order, rows)],
+            RANDOM: lambda rows, n, score=at_random: _highest(score, rows),  # type: ignore[misc]
             PARAMETERS: lambda rows, n: _highest(parameters, rows),
             PROXY: lambda rows, n: _highest(bench.proxy_of(rows)[1], rows),
             GP: lambda rows, n: bench.ranker(rows).suggest(bench.archs, n, proxies=bench.proxies),
         }
         for way, choose in ways.items():
             rows = order[:begin]
-            for number, total in enumerate(after[1:]):
-                if way == GP:
-                    progress("search", start * (len(after) - 1) + number, starts * (len(after) - 1))
-                rows = np.concatenate([rows, choose(rows, total - len(rows))[: total - len(rows)]])
-            curves.setdefault(way, []).append(np.maximum.accumulate(bench.accuracy[rows]))
-    progress("search", starts * (len(after) - 1), starts * (len(after) - 1))
+            for total in after[1:]:
+                if bench.accuracy[rows].max() < best:  # there is nothing left to find, and so no need to choose
+                    rows = np.concatenate([rows, choose(rows, total - len(rows))[: total - len(rows)]])
+            curve = np.maximum.accumulate(bench.accuracy[rows])
+            curves.setdefault(way, []).append(np.pad(curve, (0, budget - len(curve)), mode="edge"))
+        progress("search", start + 1, starts)
     means = {way: np.mean(each, axis=0).tolist() for way, each in curves.items()}
-    return {"starts": starts, "after": after, "best": float(bench.accuracy.max()), "curves": means}
+    return {"starts": starts, "after": after, "best": best, "curves": means}
 
 
 def two_rounds(
