@@ -1,4 +1,4 @@
-"""Read many damaged and invented pickles, and watch what that does to the process.
+"""Read many damaged and generated pickles, and check their effect on the process.
 
     python tests/fuzz_unpickle.py --cases 100000
 
