@@ -227,19 +227,19 @@ def test_branches_are_dropped(graphs, share, seed):
     for index, own in enumerate(parts(numbers, archs, "node_offsets")):
         names, edges = archs.graph(index)
         graph = as_networkx((names, edges))
-        begins = [node for node in graph if not graph.in_degree(node)]
+        starts = [node for node in graph if not graph.in_degree(node)]
         ends_ = [node for node in graph if not graph.out_degree(node)]
         left = graph.subgraph(node for node, name in enumerate(names) if not inner(name) or own[node] >= share)
         on_a_way = {
             node
             for node in left
-            if any(nx.has_path(left, begin, node) for begin in begins if begin in left)
+            if any(nx.has_path(left, start, node) for start in starts if start in left)
             and any(nx.has_path(left, node, end) for end in ends_ if end in left)
         }
         if not on_a_way.issuperset(ends_):
             assert found[index] == (names, edges)
             continue
-        kept = sorted(on_a_way | {node for node in begins if not inner(names[node])})
+        kept = sorted(on_a_way | {node for node in starts if not inner(names[node])})
         assert found[index] == renumbered(graph.subgraph(kept), kept)
 
 

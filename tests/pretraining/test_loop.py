@@ -84,7 +84,7 @@ def test_each_epoch_goes_through_all_architectures_once_in_another_order():
 
 
 def test_the_random_numbers_of_a_step_are_a_function_of_seed_step_and_process(tmp_path):
-    watched, again, other, sitting = (Watched() for _ in range(4))
+    watched, again, other, resumed = (Watched() for _ in range(4))
     run(new(), watched)
     assert len(set(watched.numbers)) == 3 * STEPS
     torch.manual_seed(7)
@@ -94,8 +94,8 @@ def test_the_random_numbers_of_a_step_are_a_function_of_seed_step_and_process(tm
     assert not set(other.numbers) & set(watched.numbers)
     with pytest.raises(KeyboardInterrupt):
         run(new(), Watched(), checkpoint=tmp_path / "checkpoint", progress=InterruptAt(5))
-    run(new(), sitting, checkpoint=tmp_path / "checkpoint", resume=True)
-    assert sitting.numbers == watched.numbers[5:]
+    run(new(), resumed, checkpoint=tmp_path / "checkpoint", resume=True)
+    assert resumed.numbers == watched.numbers[5:]
     with torch.random.fork_rng(devices=[]):
         _seed(torch.device("cpu"), seed=0, step=1, rank=0)
         assert float(torch.rand(())) == watched.numbers[1]
@@ -254,12 +254,12 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_bit_for_bit(tmp_path, uninterru
 
 
 def test_repeated_ctrl_c_at_random_times(tmp_path, uninterrupted):
-    rng, path, sittings = random.Random(3), tmp_path / "checkpoint", 0
+    rng, path, attempts = random.Random(3), tmp_path / "checkpoint", 0
     while True:
-        model = new(seed=sittings)
+        model = new(seed=attempts)
         try:
             outcome = run(
-                model if sittings else new(),
+                model if attempts else new(),
                 checkpoint=path,
                 checkpoint_seconds=3600,
                 resume=True,
@@ -267,8 +267,8 @@ def test_repeated_ctrl_c_at_random_times(tmp_path, uninterrupted):
             )
             break
         except KeyboardInterrupt:
-            sittings += 1
-    assert sittings >= 3
+            attempts += 1
+    assert attempts >= 3
     assert_equal(model, uninterrupted[0])
     assert outcome.losses == uninterrupted[1].losses
 
