@@ -31,14 +31,14 @@ def reference(graphs, draw, alpha=0.5, vocabulary=VOCABULARY):
 
 
 def assert_equal_to(found, expected, tolerance):
-    """Every architecture's surrogate, up to a share of its own size: paths multiply, so sizes differ by powers."""
+    """Relative to each architecture's own largest value, as sizes grow exponentially with the number of paths."""
     assert found.shape == expected.shape
     assert torch.isfinite(expected).all()
     scale = expected.abs().amax(dim=1, keepdim=True)
     assert ((found - expected).abs() <= tolerance * scale).all()
 
 
-# Exact
+# Equal to the equations
 
 
 @settings(deadline=None, max_examples=150)
@@ -80,7 +80,7 @@ def test_by_hand():
         ((["conv", "input", "pool", "output"], []), 4),
     ],
 )
-def test_isolated_nodes_pass_on_what_flows_in(graph, times):
+def test_isolated_nodes_pass_on_the_initial_flow(graph, times):
     draw = FlowDraw.sample(len(VOCABULARY), k=5, std=1.0)
     assert torch.allclose(flow_surrogate(batch_of([graph]), draw), times * draw.r[None])
 
@@ -92,7 +92,7 @@ def test_several_inputs_and_outputs():
     assert_equal_to(flow_surrogate(batch_of([graph]), draw), reference([graph], draw), 1e-12)
 
 
-# Invariant
+# Invariances
 
 
 @settings(deadline=None)
@@ -125,7 +125,7 @@ def test_deterministic(dtype):
     assert torch.equal(first, flow_surrogate(batch_of(random_graphs(50, seed=4, max_nodes=12)), draw))
 
 
-def test_the_draw_and_the_batch_are_left_alone():
+def test_the_draw_and_the_batch_are_not_modified():
     batch = batch_of(random_graphs(5, seed=4))
     draw = FlowDraw.sample(len(VOCABULARY), k=8, std=0.1)
     before = [tensor.clone() for tensor in (draw.r, draw.P, draw.W)]
@@ -206,7 +206,7 @@ def test_a_draw_needs_positive_sizes(wrong):
         FlowDraw.sample(**{"operations": 7, **wrong})
 
 
-def test_a_draw_that_no_memory_holds():
+def test_a_draw_that_is_too_large():
     with pytest.raises(ValueError, match="k is at most 4,096, not 1,000,000,000"):
         FlowDraw.sample(7, k=10**9)
 
@@ -226,7 +226,7 @@ def test_alpha_outside_its_range(alpha):
 
 
 def variant_reference(graphs, draw, alpha, passes="both", rounds=1):
-    """Node after node, from the equations at the head of archflow/flow.py."""
+    """Node by node, from the equations at the top of archflow/flow.py."""
     r, P, W = draw.r, draw.P, draw.W
 
     def rule(operation, message):
@@ -272,7 +272,7 @@ def test_variants_are_equal_to_the_equations(graphs, draw, alpha, variant):
 
 @settings(deadline=None, max_examples=25)
 @given(lists_of_graphs(max_size=4, max_nodes=15), DRAWS, ALPHAS)
-def test_backward_is_forward_along_edges_turned_round(graphs, draw, alpha):
+def test_backward_is_forward_along_reversed_edges(graphs, draw, alpha):
     turned = [(names, [(target, source) for source, target in edges]) for names, edges in graphs]
     backward = flow_surrogate(batch_of(graphs), draw, alpha, "backward")
     assert_equal_to(backward, flow_surrogate(batch_of(turned), draw, alpha, "forward"), 1e-11)
@@ -307,7 +307,7 @@ def test_variants_of_very_many_architectures(monkeypatch):
     ],
     ids=str,
 )
-def test_passes_and_rounds_that_make_no_sense(wrong, reason):
+def test_invalid_passes_and_rounds(wrong, reason):
     with pytest.raises(ValueError, match=reason):
         flow_surrogate(batch_of([(["input"], [])]), FlowDraw.sample(5), **wrong)
 

@@ -31,7 +31,7 @@ def all_paths(names, edges):
 
 
 def reference(graph, vocabulary=VOCABULARY, inner=INNER):
-    """The features by their definitions, each from the list of all paths."""
+    """The features by their definitions, from the list of all paths."""
     names, edges = graph
     paths = all_paths(names, edges)
     sources, sinks = {path[0] for path in paths}, {path[-1] for path in paths}
@@ -75,12 +75,12 @@ def assert_equal_to_reference(batch, **settings):
 
 @settings(deadline=None, max_examples=100)
 @given(SMALL)
-def test_equal_to_what_all_paths_say(graphs):
+def test_equal_to_enumerating_all_paths(graphs):
     assert_equal_to_reference(batch_of(graphs))
 
 
 @pytest.mark.parametrize("name", ["nasbench201", "nasbench101"])
-def test_equal_to_what_all_paths_say_in_real_spaces(name):
+def test_equal_to_enumerating_all_paths_in_real_spaces(name):
     archs = space(name).sample(60, seed=0)
     assert_equal_to_reference(archs, vocabulary=archs.vocabulary, inner=archs.vocabulary[1:-1])
 
@@ -115,8 +115,8 @@ def test_batches_that_are_swept_in_parts(monkeypatch):
     np.testing.assert_array_equal(path_features(archs[::-2]).values, whole[::-2])
 
 
-def test_numbers_of_paths_without_end():
-    """200 nodes with every edge have 2^198 paths; more than 2^53 are not told apart, and none overflows."""
+def test_very_many_paths():
+    """A complete DAG of 200 nodes has 2^198 paths; counts saturate at 2^53 and nothing overflows."""
     graph = (["input"] + ["conv"] * 198 + ["output"], list(combinations(range(200), 2)))
     found = path_features(batch_of([graph, renumber(graph, np.random.default_rng(0))]))
     assert found.values[0, found.names.index("paths of conv")] == pytest.approx(53 * math.log(2))
@@ -131,7 +131,7 @@ def test_a_vocabulary_without_outputs_and_one_without_operations():
 
 
 @pytest.mark.parametrize(("name", "columns"), [("nasbench201", 247), ("nasbench101", 57), ("darts", 128)])
-def test_columns_stay_below_some_hundreds(name, columns):
+def test_there_are_at_most_some_hundred_columns(name, columns):
     archs = space(name).sample(3, seed=0)
     assert path_features(archs).values.shape == (3, columns)
 

@@ -15,7 +15,7 @@ from archflow.archs.batch import ArchBatch
 from archflow.support.settings import check_range, check_types
 
 MOST_WEIGHTS = 1 << 28
-"""Most weights of an encoder, 1 GiB; training takes four times that."""
+"""Maximum number of weights of an encoder, 1 GiB; training takes four times that."""
 
 
 @dataclass(frozen=True)

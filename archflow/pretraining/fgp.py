@@ -26,7 +26,7 @@ from archflow.pretraining.task import FlowDefaults, Objective, Task
 from archflow.support.settings import check_range, check_types, short
 
 _MAX_BYTES = 4 << 30
-"""Most memory for the surrogates of all architectures."""
+"""Maximum memory in bytes for the surrogates of all architectures."""
 
 ProxyLossName = Literal["ranking", "regression"]
 """The loss for learning proxies."""

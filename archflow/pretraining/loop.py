@@ -72,7 +72,7 @@ class Pretraining:
     Attributes:
         settings: the encoder, the task and every setting, JSON-able.
         losses: for each term of the loss, its mean over each epoch.
-        seconds: time spent, including that before a resumption.
+        seconds: time spent, over all resumptions.
     """
 
     settings: dict[str, Any]

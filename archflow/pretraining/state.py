@@ -15,7 +15,7 @@ from archflow.support.files import load_tensors, save_tensors
 from archflow.support.settings import check_types, short
 
 _MAX_NAMED = 8
-"""Most differing settings that a message names."""
+"""Maximum number of differing settings that a message names."""
 
 
 @dataclass(frozen=True)

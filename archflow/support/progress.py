@@ -25,7 +25,7 @@ class Display:
     """Shows phases with their rate and time left on standard error, so that standard output stays clean.
 
     On a terminal there is one bar per phase; elsewhere a plain line at the start of a phase, about every ten seconds,
-    and at its end. A pickled display, as in a spawned process, starts anew and prints plain lines.
+    and at its end. A pickled copy, as in a spawned process, prints plain lines.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy import ndarray
 
 _MAX_KEY = 32
-"""Most entries of a tuple that is the key of a dictionary."""
+"""Maximum length of a tuple that is the key of a dictionary."""
 
 _Scalar = str | bytes | int | float | bool | None
 

@@ -20,7 +20,7 @@ from archflow.support.stand_ins import CALLED, NAMED, Array, Named, Refused, Typ
 MAX_DEPTH = 64
 """How deep lists, tuples and dictionaries may be nested; the benchmarks' files have fewer than ten levels."""
 MAX_SHARING = 8
-"""Most values per byte of a pickle, counting a shared value each time it occurs."""
+"""Maximum number of values per byte of a pickle, counting a shared value each time it occurs."""
 _CHUNK = 1 << 20
 """Bytes to read at a time, so that memory is not allocated for a length that the file only claims."""
 

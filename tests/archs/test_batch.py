@@ -45,7 +45,7 @@ def batch(graphs):
 
 @settings(deadline=None)
 @given(lists_of_graphs())
-def test_what_goes_in_comes_out(graphs):
+def test_graphs_round_trip(graphs):
     batch = batch_of(graphs)
     assert plain(batch) == [in_order(graph) for graph in graphs]
     assert len(batch) == len(graphs)
@@ -92,7 +92,7 @@ def test_a_path_of_a_thousand_nodes():
     assert batch.generations.tolist() == list(range(1_000, -1, -1))
 
 
-def test_an_input_needs_no_name_and_a_name_makes_no_input():
+def test_inputs_are_nodes_without_predecessors_whatever_their_names():
     batch = ArchBatch.from_graphs([(["conv", "input1"], [(0, 1)]), (["conv"], [])], ["conv", "input1"])
     assert plain(batch) == [(["conv", "input1"], [(0, 1)]), (["conv"], [])]
     assert [part.tolist() for part in (batch.sweep.sources.values, batch.sweep.sinks.values)] == [[0, 1], [2, 1]]
@@ -131,7 +131,7 @@ def test_from_skeleton_equals_from_graphs(graphs):
     ],
 )
 @pytest.mark.parametrize("index", [0, 2])
-def test_a_bad_architecture_is_named_with_what_is_wrong(bad, reason, index):
+def test_the_error_names_the_bad_architecture_and_the_reason(bad, reason, index):
     graphs = [GOOD] * index + [bad] + [GOOD]
     with pytest.raises(ValueError, match="^" + re.escape(f"architecture {index}: {reason}")):
         batch_of(graphs)
@@ -144,7 +144,7 @@ def test_an_operation_number_outside_the_vocabulary(operation):
         ArchBatch(**{**ARRAYS, "operations": operations})
 
 
-def test_the_first_bad_architecture_is_named_among_many(graphs):
+def test_the_error_names_the_first_bad_architecture_of_many(graphs):
     cyclic = (["input", "conv", "conv"], [(1, 2), (2, 1)])
     with pytest.raises(ValueError, match=r"^architecture 17: "):
         batch_of([*graphs[:17], cyclic, *graphs[17:], cyclic])
@@ -245,7 +245,7 @@ def test_a_selection_out_of_range(batch, outside):
         batch[outside]
 
 
-def test_a_slice_shares_nothing_that_changes(batch):
+def test_a_slice_is_independent_of_its_batch(batch):
     before = batch.operations.copy()
     batch[:].operations[:] = 0
     assert np.array_equal(batch.operations, before)
@@ -269,7 +269,7 @@ def test_concatenate_keeps_numbers_of_different_width():
     assert plain(ArchBatch.concatenate([batch_of([GOOD]), batch_of([long])])) == [in_order(GOOD), in_order(long)]
 
 
-def test_concatenate_refuses_nothing_and_other_vocabularies(batch):
+def test_concatenate_refuses_no_batches_and_different_vocabularies(batch):
     with pytest.raises(ValueError, match="no batch to concatenate"):
         ArchBatch.concatenate([])
     with pytest.raises(ValueError, match="different vocabularies"):
@@ -308,7 +308,7 @@ def test_a_files_content_is_validated(tmp_path):
         ArchBatch.load(tmp_path / "lacking")
 
 
-# What a batch knows of its graphs
+# Properties
 
 
 def test_memory_of_a_space_as_large_as_nasbench101():
@@ -346,7 +346,7 @@ def test_another_vocabulary_is_named(batch):
     batch.require_vocabulary(list(VOCABULARY), "the encoder's")
 
 
-def test_a_digest_tells_architectures_and_columns_apart(batch):
+def test_different_architectures_and_columns_have_different_digests(batch):
     column, arrays = np.arange(30.0), (batch.operations, batch.node_offsets, batch.edges, batch.edge_offsets)
     assert batch.digest() == digest_arrays(arrays)
     assert batch.digest(column) == digest_arrays([*arrays, column])

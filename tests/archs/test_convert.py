@@ -60,6 +60,6 @@ def test_pytorch_geometric_edges_between_two_architectures_are_an_error():
             ArchBatch.from_pyg(converted, VOCABULARY)
 
 
-def test_other_libraries_are_imported_where_they_are_used():
+def test_other_libraries_are_imported_on_use():
     script = "import archflow.archs.batch, sys; print({'networkx', 'torch_geometric'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"

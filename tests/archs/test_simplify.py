@@ -9,7 +9,7 @@ from tests.strategies import lists_of_graphs
 
 
 def plainly(names, edges):
-    """Rules applied one at a time until none applies."""
+    """Apply the rules one at a time until none applies."""
     nodes = dict(enumerate(names))
     edges = set(edges)
     ends = {node for node in nodes if node not in {t for _, t in edges} or node not in {s for s, _ in edges}}
@@ -43,7 +43,7 @@ def plainly(names, edges):
 
 @settings(deadline=None)  # the first call compiles
 @given(lists_of_graphs())
-def test_what_is_left_is_what_the_rules_leave(graphs):
+def test_equal_to_the_rules_applied_one_at_a_time(graphs):
     renamed = {"pool": "none", "skip": "a/identity", "output": "skip_connect"}
     graphs = [([renamed.get(name, name) for name in names], edges) for names, edges in graphs]
     found = simplified(ArchBatch.from_graphs(graphs, ("input", "conv", *renamed.values())))
@@ -70,7 +70,7 @@ def test_cells_of_nasbench201():
 
 
 @pytest.mark.parametrize(("name", "simple"), [("nasbench101", True), ("nasbench201", False), ("darts", False)])
-def test_spaces_without_such_operations_stay_as_they_are(name, simple):
+def test_spaces_without_such_operations_are_unchanged(name, simple):
     archs = archflow.space(name).sample(50, seed=0)
     assert (simplified(archs) == archs) == simple
     assert simplified(simplified(archs)) == simplified(archs)

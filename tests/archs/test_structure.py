@@ -1,4 +1,4 @@
-"""What a batch knows of its graphs: generations, neighbours, the sweep, equal neighbourhoods."""
+"""Properties of a batch's graphs: generations, neighbours, the sweep, equal neighbourhoods."""
 
 import networkx as nx
 import numpy as np
@@ -72,7 +72,7 @@ def assert_same_partitions(found, expected):
 @directions
 @settings(deadline=None)
 @given(graphs=lists_of_graphs(max_size=8, max_nodes=12), hops=st.integers(0, 4))
-def test_neighbourhoods_are_equal_where_all_that_can_be_seen_is(directed, graphs, hops):
+def test_nodes_share_a_class_if_their_neighbourhoods_are_equal(directed, graphs, hops):
     found = batch_of(graphs).neighbourhoods(hops, directed)
     assert_same_partitions(found, neighbourhoods(graphs, hops, directed))
 

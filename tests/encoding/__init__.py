@@ -1,4 +1,4 @@
-"""What the tests of all encoders share: small models, graphs without edges, and comparisons with plain references."""
+"""Helpers for the tests of encoders: small models, graphs without edges, and comparisons with references."""
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ def batch_of(graphs):
 
 
 def new(name, vocabulary=VOCABULARY, seed=0, dtype=torch.float64, **settings):
-    """A small encoder in evaluation mode; what batch norm has learned, if there is one, is not what it begins with."""
+    """A small encoder in evaluation mode, with batch norm, if any, away from its initial state."""
     torch.manual_seed(seed)
     model = encoder(name, vocabulary, **{**SMALL[name], **settings}).to(dtype).eval()
     for part in model.modules():
@@ -37,7 +37,7 @@ def new(name, vocabulary=VOCABULARY, seed=0, dtype=torch.float64, **settings):
 
 
 def assert_near(found, expected, tolerance=1e-9):
-    """Equal up to a share of the largest number, or of 1 if all are smaller."""
+    """Equal up to a tolerance relative to the largest number, or to 1 if all are smaller."""
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
     found, expected = found.detach(), expected.detach()
@@ -45,13 +45,13 @@ def assert_near(found, expected, tolerance=1e-9):
 
 
 def weighed(output):
-    """A loss that weighs every number differently."""
+    """A loss with a different weight for every number."""
     weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return (weights.to(output) * output).sum()
 
 
 def gradients(parameters, output):
-    """Those of the loss; 0 for what the output does not depend on."""
+    """Gradients of the loss; 0 for inputs that the output does not depend on."""
     parameters = list(parameters)
     found = torch.autograd.grad(weighed(output), parameters, allow_unused=True)
     return [torch.zeros_like(p) if each is None else each for each, p in zip(found, parameters, strict=True)]

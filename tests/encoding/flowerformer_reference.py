@@ -1,4 +1,4 @@
-"""FlowerFormer, plain: one architecture, one generation, one node after the other; and by the field's edge lists."""
+"""Two FlowerFormer references: one node at a time, and the usual pipeline over edge lists."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def batch_norm(x, weights, training):
 
 
 def flow_through(graph, x, weights, prefix):
-    """The published logits whole: what they read of the listener and of the edge is drawn at random, as it cancels."""
+    """The full published logits, with random terms for the receiver and the edge, as these cancel."""
     listens, edge = torch.randn_like(x[0]), torch.randn_like(x[0])
     score, constant = weights[prefix + "score.weight"][0], torch.randn(())
     into_own, into_heard, own_bias, heard_bias = (
@@ -91,11 +91,11 @@ def attend(graph, x, weights, heads):
     return torch.stack(rows) @ weights["seen.weight"].T + weights["seen.bias"]
 
 
-# The field's pipeline: per-graph objects, edge lists, and a loop over the generations of a batch
+# The usual pipeline: per-graph objects, edge lists, and a loop over the generations of a batch
 
 
 class EdgeListFlowerFormer(nn.Module):
-    """Made from archflow's encoder, whose weights it shares."""
+    """A model that shares the weights of archflow's encoder."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -147,7 +147,7 @@ class _Data(Data):
 
 
 def as_data(names, edges, vocabulary):
-    """One graph with all that the loop needs: edges, generations, and the pairs of the attention."""
+    """One graph with its edges, generations, and pairs of the attention."""
     graph = as_networkx((names, edges))
     generation = {node: step for step, nodes in enumerate(nx.topological_generations(graph)) for node in nodes}
     pairs = [(other, node) for node in graph for other in {node} | nx.ancestors(graph, node)]

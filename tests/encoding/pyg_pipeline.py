@@ -1,4 +1,4 @@
-"""The field's usual pipeline, plain: PyTorch Geometric's convolutions over per-graph objects."""
+"""The usual pipeline: PyTorch Geometric's convolutions over per-graph objects."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PyGResGatedGCN(nn.Module):
 
 
 def as_data(names, edges, vocabulary):
-    """One graph as the pipelines of the field hold it: one-hot operations, edges in both directions."""
+    """One graph as the usual pipelines store it: one-hot operations, edges in both directions."""
     operations = torch.tensor([vocabulary.index(name) for name in names])
     edge_index = torch.tensor(edges, dtype=torch.long).reshape(-1, 2).t()
     return Data(

@@ -34,7 +34,7 @@ class PlainResGatedGCN(torch.nn.Module):
         return self.net(as_pyg(archs, self.dtype))
 
     def in_our_order(self):
-        """The encoder has the four maps of a layer side by side."""
+        """The encoder concatenates the four maps of a layer."""
         yield from ([self.net.embed.weight], [self.net.embed.bias])
         for conv in self.net.convs:
             maps = conv.lin_key, conv.lin_query, conv.lin_skip, conv.lin_value
@@ -139,7 +139,7 @@ def test_equal_to_the_reference_on_nasbench201(name, layers):
 @convolutions
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_near_the_reference_in_single_precision(name, layers):
-    """A rectifier whose input rounds to either side of 0 is a step in the gradient, so only most of that agrees."""
+    """Only most gradients agree, as rounding can move the input of a rectifier across 0."""
     cells = NASBench201().enumerate()
     model = new(name, cells.vocabulary, dtype=torch.float32, layers=layers, hidden=32)
     model.prepare(cells)

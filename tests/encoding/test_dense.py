@@ -151,7 +151,7 @@ def test_too_many_nodes(name):
 
 
 @dense_encoders
-def test_room_for_32_nodes_unless_told_otherwise(name):
+def test_the_default_is_32_nodes(name):
     assert encoder(name, VOCABULARY).settings.nodes == 32
     with pytest.raises(ValueError, match="nodes must be from 1 to 4,096, not 0"):
         encoder(name, VOCABULARY, nodes=0)
@@ -162,6 +162,6 @@ def test_room_for_32_nodes_unless_told_otherwise(name):
     [({"heads": 0}, "heads must be from 1 to 128, not 0"), ({"hidden": 10}, "10 is not a multiple of 4")],
     ids=str,
 )
-def test_heads_that_do_not_share_the_width(wrong, reason):
+def test_invalid_numbers_of_heads(wrong, reason):
     with pytest.raises(ValueError, match=f"^encoder 'transformer': .*{reason}"):
         encoder("transformer", VOCABULARY, **wrong)

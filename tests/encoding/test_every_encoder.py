@@ -1,4 +1,4 @@
-"""What every encoder promises; a file of its own says only what is true of one alone."""
+"""Properties that every encoder must have; the other files test those of single encoders."""
 
 import copy
 import re
@@ -23,12 +23,12 @@ all_encoders = pytest.mark.parametrize("name", encoders())
 seeds = st.integers(0, 2**32 - 1)
 
 
-def test_which_promise_what():
+def test_every_encoder_is_tested():
     assert set(encoders()) - set(OF_NODES) == {"mlp"}
     assert all(kind.name == name for name, kind in ENCODERS.items())
 
 
-# What a vector depends on
+# Dependencies of a vector
 
 
 @all_encoders
@@ -55,7 +55,7 @@ def test_the_numbering_of_the_nodes_does_not_matter(name, graphs, seed):
 
 
 @all_encoders
-def test_different_operations_and_edges_are_told_apart(name):
+def test_different_operations_and_edges_give_different_vectors(name):
     names = ["input", "conv", "pool", "output"]
     graphs = [
         (names, [(0, 1), (1, 2), (2, 3)]),
@@ -67,7 +67,7 @@ def test_different_operations_and_edges_are_told_apart(name):
 
 
 @all_encoders
-def test_an_input_needs_no_name(name):
+def test_names_of_inputs_are_not_required(name):
     graphs, names = random_graphs(5, seed=8, max_nodes=8), ["image", "a", "b", "c", "logits"]
     renamed = [([names[VOCABULARY.index(each)] for each in graph[0]], graph[1]) for graph in graphs]
     assert torch.equal(new(name, names)(ArchBatch.from_graphs(renamed, names)), new(name)(batch_of(graphs)))
@@ -75,7 +75,7 @@ def test_an_input_needs_no_name(name):
 
 @all_encoders
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_deterministic_and_of_its_type(name, dtype):
+def test_deterministic_and_of_its_dtype(name, dtype):
     first = new(name, dtype=dtype)(FEW)
     assert first.dtype == dtype
     assert torch.equal(first, new(name, dtype=dtype)(FEW))
@@ -88,7 +88,7 @@ def test_training_and_evaluation_are_the_same(name, dtype, tolerance):
     model = new(name, dtype=dtype)
     first = model.train()(FEW)
     assert torch.equal(first, model.eval()(FEW))
-    with torch.no_grad():  # where a transformer takes another way
+    with torch.no_grad():  # a transformer has a separate code path without gradients
         for mode in (True, False):
             assert_near(model.train(mode)(FEW), first, tolerance)
 
@@ -217,7 +217,7 @@ def test_a_wrong_setting(name, wrong, reason):
 
 
 @all_encoders
-def test_the_name_of_a_space_is_no_vocabulary(name):
+def test_a_string_is_refused_as_vocabulary(name):
     with pytest.raises(ValueError, match=r"^the vocabulary is the string 'nasbench201', but must be a sequence"):
         encoder(name, "nasbench201")
 
@@ -229,7 +229,7 @@ def test_architectures_of_another_space(name):
 
 
 @all_encoders
-def test_a_file_keeps_all_that_was_learned(name, tmp_path):
+def test_a_file_restores_everything_learned(name, tmp_path):
     model = new(name, dtype=torch.float32).train()
     model(ARCHS)
     assert describe(from_description(describe(model))) == describe(model)

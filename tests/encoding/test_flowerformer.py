@@ -14,7 +14,7 @@ from tests.encoding import ISOLATED, assert_near, batch_of, flowerformer_referen
 from tests.encoding import new as any_new
 from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs
 
-# Two operations at least: if all nodes are alike, batch norm in training divides rounding errors by themselves.
+# At least two operations: if all nodes are equal, batch norm in training only amplifies rounding errors.
 both_modes = pytest.mark.parametrize("training", [False, True])
 
 
@@ -32,7 +32,7 @@ def compare_with_reference(graphs, model, training, tolerance=1e-8):
     expected = flowerformer_reference.encode(weights, graphs, list(model.vocabulary), *sizes, training)
     found = model(ArchBatch.from_graphs(graphs, model.vocabulary))
     assert_near(found, expected, tolerance)
-    # Without an edge the reference never meets the weights of the messages.
+    # Without an edge, the reference does not use the weights of the messages.
     theirs = gradients((weights[name] for name in learned), expected)
     for ours, each in zip(gradients(learned.values(), found), theirs, strict=True):
         assert_near(ours, each, tolerance)
@@ -95,7 +95,7 @@ def test_training_keeps_running_averages_that_evaluation_uses():
     assert not torch.allclose(before, trained)
     for _ in range(100):
         model(archs)
-    # What is remembered is the unbiased variance, what is used in training the biased one.
+    # Running averages use the unbiased variance, training the biased one.
     assert_near(model.eval()(archs), trained, 0.02)
 
 
@@ -127,7 +127,7 @@ def test_the_published_settings():
     [
         ({"heads": 0}, "heads must be from 1 to 64, not 0"),
         ({"heads": 7}, "64 is not a multiple of 7"),
-        ({"dropout": 1}, "dropout must be from 0 to below 1, not 1"),
+        ({"dropout": 1}, "dropout must be at least 0 and below 1, not 1"),
         ({"dropout": -0.1}, "not -0.1"),
     ],
     ids=str,

@@ -29,7 +29,7 @@ def test_loss_equals_a_double_loop(values, margin):
     score, target = torch.from_numpy(values.copy())
     found = pairwise_margin_loss(score, target, margin)
     assert found.shape == ()
-    rounding = 1e-15 * float(score.abs().max())  # of a difference of large scores, in which the margin is small
+    rounding = 1e-15 * float(score.abs().max())  # of the difference of scores that are large relative to the margin
     expected = plain_loss(score.tolist(), target.tolist(), margin)
     assert float(found) == pytest.approx(expected, rel=1e-12, abs=1e-12 + rounding)
 
@@ -65,18 +65,18 @@ def test_without_pairs_the_loss_and_its_gradient_are_zero(target, max_pairs):
     assert score.grad.tolist() == [0, 0, 0]
 
 
-def test_unknown_targets_take_part_in_no_pair():
+def test_unknown_targets_are_in_no_pair():
     score = torch.tensor([3.0, 0.5, 0.2, 9.0])
     target = torch.tensor([math.nan, 1.0, 2.0, math.nan])
     assert float(pairwise_margin_loss(score, target)) == pytest.approx(0.4)
 
 
-# Every pair loses a different amount, so that a sum tells which pairs it may hold
+# Every pair has a different loss, so that a sum identifies its pairs
 SCORE, TARGET = torch.tensor([0.0, -1, -4, -13], dtype=torch.float64), torch.tensor([0, 1, 2, 3])
 
 
 @pytest.mark.parametrize("max_pairs", [1, 2, 5])
-def test_max_pairs_draws_so_many_different_pairs(max_pairs):
+def test_max_pairs_draws_that_many_different_pairs(max_pairs):
     losses = [float(SCORE[j] - SCORE[i]) for i, j in itertools.permutations(range(4), 2) if TARGET[i] > TARGET[j]]
     assert len(set(losses)) == 6
     possible = {sum(chosen) for chosen in itertools.combinations(losses, max_pairs)}

@@ -20,12 +20,12 @@ def test_a_registered_encoder_is_known(forgetful):
     assert type(encoder("mine", VOCABULARY, hidden=4)) is ENCODERS["mine"]
 
 
-def test_an_encoder_of_archflows_own_is_not_replaced():
+def test_archflows_own_encoders_cannot_be_replaced():
     with pytest.raises(ValueError, match=r"^archflow already has an encoder 'gin'"):
         register("encoder", "gin", ResGatedGCN)
 
 
-def test_what_is_no_encoder_is_not_registered(forgetful):
+def test_only_encoders_can_be_registered(forgetful):
     for wrong in (torch.nn.Linear, "gin", type("Other", (ResGatedGCN,), {"name": "other"})):
         with pytest.raises(ValueError, match=r"^'mine' is not an encoder"):
             register("encoder", "mine", wrong)
@@ -47,7 +47,7 @@ def test_the_seed_fixes_the_weights_and_nothing_else():
     assert not torch.allclose(first(archs), other(archs))
 
 
-def test_each_part_is_afterwards_in_the_mode_that_it_was_in():
+def test_encode_restores_the_mode_of_each_part():
     model = new("flowerformer").train()
     model.norm.eval()
     modes = [part.training for part in model.modules()]

@@ -56,7 +56,7 @@ def test_a_minibatch_computes_only_its_own_classes(directed):
     assert [len(layer.own) for layer in layers_of(chosen, 2, directed)] == [*expected[1:], 32]
 
 
-def test_the_direction_of_the_edges_matters_where_it_is_told():
+def test_the_direction_of_the_edges_matters_if_asked_for():
     names = ["input", "conv", "pool"]
     archs = batch_of([*ISOLATED, (names, [(0, 1), (0, 2)]), (names, [(1, 0), (2, 0)])])
     alone = [len(np.unique(archs[3:].neighbourhoods(2, directed)[2])) for directed in (False, True)]

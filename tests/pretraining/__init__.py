@@ -1,4 +1,4 @@
-"""What the tests of pre-training share: two small encoders of other kinds, variants of every task, and short runs."""
+"""Helpers for the tests of pre-training: two other small encoders, variants of every task, and short runs."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ PROXIES = np.stack([PROXY, -SPACE.flops(ARCHS)], axis=1).astype(float)
 PROXIES[::3, 1] = np.nan
 DRAW = FlowDraw.sample(len(SPACE.vocabulary))
 STEPS = 4
-"""Minibatches of 16 in an epoch; the last holds 2."""
+"""Minibatches of 16 per epoch; the last has 2."""
 
 VARIANTS = {
     "fgp": FGP(DRAW, PROXY, lambda1=0.5),
@@ -39,7 +39,7 @@ VARIANTS = {
 
 
 class Flat(Encoder):
-    """Reads the operations of some nodes end to end, and has no values for single nodes."""
+    """Reads the concatenated operations of the nodes, and has no node values."""
 
     name = "flat"
     Settings = DenseSettings
@@ -57,7 +57,7 @@ class Flat(Encoder):
 
 
 class Table(NodeEncoder):
-    """Adds up what an embedding says of each node and its predecessors, and normalises it over the batch."""
+    """Sums the embeddings of each node and its predecessors, and normalises them over the batch."""
 
     name = "table"
 
@@ -96,14 +96,14 @@ def assert_equal(model, weights):
 
 
 class InterruptAt:
-    """A progress callback that presses Ctrl-C once, in the given step of this sitting."""
+    """A progress callback that sends Ctrl-C once, in the given step since it was made."""
 
     def __init__(self, step):
-        self.left = step
+        self.steps_left = step
 
     def __call__(self, phase, done, total):
-        self.left -= 1
-        if self.left == 0:
+        self.steps_left -= 1
+        if self.steps_left == 0:
             os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -25,13 +25,13 @@ def test_pairs(graphs):
     assert list(zip(*(array.tolist() for array in pairs(archs)), strict=True)) == expected
 
 
-def test_a_node_alone_has_no_pair():
+def test_a_single_node_has_no_pairs():
     first, second, connected = pairs(batch_of([(["input"], []), (["input"], [])]))
     assert len(first) == len(second) == len(connected) == 0
 
 
 def plain_terms(objective, graphs, values, noise, kl):
-    """Node after node and pair after pair, by torch's distributions; the values are those of all nodes end to end."""
+    """Node by node and pair by pair, with torch.distributions; the values are those of all nodes, concatenated."""
     operations, edges, distances, node = [], [], [], 0
     for names, arrows in graphs:
         samples = []
@@ -77,13 +77,13 @@ def test_equal_to_the_equations(kind):
     assert {name: float(term) for name, term in found.items()} == pytest.approx(expected, rel=1e-4)
 
 
-def test_each_minibatch_has_noise_of_its_own():
+def test_each_minibatch_has_its_own_noise():
     objective, chosen = Arch2Vec().build(new(), ARCHS), np.arange(8)
     first, second = (objective(chosen)["edges"].item() for _ in range(2))
     assert first != second
 
 
-def test_architectures_of_one_node_have_no_edge_to_tell():
+def test_architectures_of_one_node_have_no_edge_to_predict():
     archs = batch_of([(["input"], [])] * 4)
     outcome = run(encoder("resgatedgcn", VOCABULARY, hidden=8), Arch2Vec(), archs, epochs=1)
     assert outcome.losses["edges"] == [0.0]

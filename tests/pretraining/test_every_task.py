@@ -1,4 +1,4 @@
-"""What every task promises, with every encoder."""
+"""Properties of every task with every encoder."""
 
 import json
 from dataclasses import fields
@@ -40,7 +40,7 @@ OTHER = {
     "gmae": {"share": 0.2, "replace": 0, "decoder_width": 8},
     "graphcl": {"augmentations": ["edges"], "share": 0.3, "temperature": 1, "projection_width": 8},
 }  # fmt: skip
-"""For every setting of every task another value than the default."""
+"""For every setting of every task, a value other than the default."""
 
 NAN, INFINITY, PASSES = float("nan"), float("inf"), "rounds must be 1, or up to 1,000 with both passes, not"
 WIDTHS = "must be from 1 to 65,536, not"
@@ -80,14 +80,14 @@ REFUSED = [
     ("graphcl", "temperature", [0.0, NAN], "a temperature above 0"),
     ("graphcl", "projection_width", [0, 10**9], WIDTHS),
 ]
-"""A task, one of its settings, values that make no sense, and what is said of them."""
+"""A task, one of its settings, invalid values, and the message."""
 
 
 def make(name, proxies=PROXIES, seed=3, **settings):
     return make_task(name, "nasbench201", ARCHS, proxies, seed, settings)
 
 
-def test_every_task_is_here():
+def test_every_task_is_tested():
     assert tasks() == archflow.tasks() == sorted({task.name for task in VARIANTS.values()}) == sorted(OTHER)
     assert {name: kind.name for name, kind in TASKS.items()} == {name: name for name in tasks()}
 
@@ -97,14 +97,12 @@ def test_every_task_is_here():
 
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_it_teaches(variant, name):
+def test_the_loss_falls(variant, name):
     task = VARIANTS[variant]
     model = new(name, seed=2)
     before = weights_of(model)
     if variant == "gmae" and name in ("mlp", "flat"):
-        with pytest.raises(
-            ValueError, match=f"no mask can be added to encoder '{name}'; GMAE does without one if repl"
-        ):
+        with pytest.raises(ValueError, match=f"no mask can be added to encoder '{name}'; with replace = 1"):
             run(model, task)
         return
     outcome = run(model, task, epochs=12, lr=5e-3)
@@ -130,7 +128,7 @@ def test_half_precision(variant, name):
 
 @pytest.mark.parametrize("name", tasks())
 def test_any_directed_acyclic_graphs(name):
-    """Of one node, without an inner node, with several inputs, cut in parts, numbered in any order."""
+    """Of one node, without an inner node, with several inputs, disconnected, or numbered in any order."""
     graphs = [(["input"], []), (["pool", "input", "input"], [(2, 0)]), (["input", "conv", "output"], [])]
     for some in ([graphs[0]] * 3, [(["input", "output"], [(0, 1)])] * 3, graphs, random_graphs(40, 1, max_nodes=12)):
         archs = batch_of(some)
@@ -147,7 +145,7 @@ UNNUMBERED = {
     "gmae": {"share": 1.0, "replace": 0.0},
     "graphcl": {"share": 0.0},
 }
-"""Settings with which a task draws nothing for single nodes; arch2vec's noise is taken away below."""
+"""Settings with which a task draws no random numbers per node; arch2vec's noise is removed below."""
 
 
 @pytest.mark.parametrize("name", tasks())
@@ -169,7 +167,7 @@ def test_the_numbering_of_the_nodes_does_not_matter(name):
 
 @pytest.mark.parametrize("name", tasks())
 def test_the_names_of_inputs_and_outputs_do_not_matter(name):
-    """In a vocabulary without such names the place tells them."""
+    """In a vocabulary without such names they are recognised by their position."""
     assert {"input", "output"} < set(SPACE.vocabulary)
     other = [f"operation {number}" for number in range(len(SPACE.vocabulary))]
     archs = ArchBatch(ARCHS.operations, ARCHS.node_offsets, ARCHS.edges, ARCHS.edge_offsets, tuple(other))
@@ -184,7 +182,7 @@ def test_the_names_of_inputs_and_outputs_do_not_matter(name):
 
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_an_interrupted_run_goes_on_bit_for_bit_and_the_seed_alone_decides(variant, name, tmp_path):
+def test_an_interrupted_run_resumes_bit_for_bit_and_depends_on_the_seed_alone(variant, name, tmp_path):
     task, path = VARIANTS[variant], tmp_path / "checkpoint"
     if variant == "gmae" and name in ("mlp", "flat"):
         return
@@ -251,7 +249,7 @@ def test_an_unknown_setting_lists_the_known_ones(name):
 
 
 @pytest.mark.parametrize(("name", "setting", "values", "reason"), REFUSED, ids=lambda value: str(value)[:20])
-def test_settings_that_make_no_sense(name, setting, values, reason):
+def test_invalid_settings(name, setting, values, reason):
     for value in values:
         with pytest.raises(ValueError, match=reason) as caught:
             make(name, **{setting: value}).build(new(), ARCHS)

@@ -34,7 +34,7 @@ def test_each_term_falls(variant):
     ],
     ids=str,
 )
-def test_either_part_may_be_off(settings, left):
+def test_either_term_can_be_off(settings, left):
     outcome = run(new(), FGP(**{"draw": DRAW, "proxy": PROXY, **settings}), epochs=1)
     assert outcome.losses.keys() == set(left)
     assert all(np.isfinite(losses[0]) for losses in outcome.losses.values())
@@ -54,7 +54,7 @@ def test_nothing_to_learn():
         FGP([DRAW, FlowDraw.sample(5)]).build(new(), ARCHS)
 
 
-def test_surrogates_that_no_memory_holds(monkeypatch):
+def test_surrogates_that_are_too_large(monkeypatch):
     monkeypatch.setattr("archflow.pretraining.fgp._MAX_BYTES", 50 * 4 * 13)
     FGP([DRAW, FlowDraw.sample(7, k=6)]).build(new(), ARCHS)
     with pytest.raises(ValueError, match="GiB of memory; use fewer draws or a smaller k"):
@@ -76,7 +76,7 @@ def test_the_standardised_surrogate_of_an_untrained_decoder_loses_about_one_for_
 
 
 @pytest.mark.parametrize("standardise", [True, False])
-def test_surrogates_of_several_draws_stand_side_by_side(standardise):
+def test_surrogates_of_several_draws_are_concatenated(standardise):
     draws = [DRAW, FlowDraw.sample(7, k=3, seed=1), FlowDraw.sample(7, k=2, std=1.0, seed=2)]
     objective = FGP(draws, standardise=standardise).build(new(), ARCHS)
     each = [FGP(draw, standardise=standardise).build(new(), ARCHS).surrogate for draw in draws]
@@ -93,7 +93,7 @@ def test_a_list_of_one_draw_is_that_draw(weights):
 @pytest.mark.parametrize(
     "variant", [name for name, task in VARIANTS.items() if isinstance(task, FGP) and name != "fgp"]
 )
-def test_variants_of_the_surrogate_are_other_targets(variant):
+def test_variants_of_the_surrogate_give_different_targets(variant):
     surrogate = VARIANTS[variant].build(new(), ARCHS).surrogate
     plain = FGP(DRAW).build(new(), ARCHS).surrogate
     assert surrogate.shape != plain.shape or not torch.allclose(surrogate, plain, atol=1e-3)
@@ -118,7 +118,7 @@ def test_several_proxies(weights):
     assert not torch.equal(model.embed.weight, weights["embed.weight"])
 
 
-def test_a_proxy_may_be_unknown_for_some():
+def test_a_proxy_may_be_unknown_for_some_architectures():
     proxy = PROXY.astype(float)
     proxy[::3] = np.nan
     outcome = run(new(), FGP(DRAW, proxy), epochs=2)
@@ -127,7 +127,7 @@ def test_a_proxy_may_be_unknown_for_some():
 
 
 def plain_ranking_loss(scores, proxy, margin):
-    """Pair after pair."""
+    """Pair by pair."""
     short = [
         max(0.0, margin - (scores[i] - scores[j]))
         for i in range(len(proxy))

@@ -49,7 +49,7 @@ def test_a_share_of_the_inner_operations_is_masked(graphs, share, replace, seed)
     assert np.array_equal(seen.edge_offsets, archs.edge_offsets)
 
 
-def test_some_masked_nodes_carry_another_operation():
+def test_some_masked_nodes_get_another_operation():
     archs = SPACE.sample(2_000, seed=1)
     hidden, seen = masked(archs, GMAE(0.5, 0.2))
     assert len(hidden) == 2_000 * 6 // 2
@@ -62,7 +62,7 @@ def test_some_masked_nodes_carry_another_operation():
 
 
 def longer_by_hand(model):
-    """The same encoder for a vocabulary with the mask, whose number is 0 in every sum."""
+    """The same encoder for a vocabulary with the mask, whose weights are 0."""
     longer = type(model)((*model.vocabulary, MASK), model.settings)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if isinstance(model, Table):
@@ -74,7 +74,7 @@ def longer_by_hand(model):
 
 
 @pytest.mark.parametrize("kind", ["columns", "rows"])
-def test_the_longer_encoder_has_the_weights_of_the_encoder(kind):
+def test_the_extended_encoder_has_the_weights_of_the_encoder(kind):
     model = Table(VOCABULARY) if kind == "rows" else encoder("resgatedgcn", VOCABULARY, hidden=8, layers=2)
     archs = batch_of(random_graphs(10, seed=4, max_nodes=NODES))
     _, seen = masked(archs, GMAE())
@@ -94,7 +94,7 @@ def test_the_longer_encoder_has_the_weights_of_the_encoder(kind):
     assert model.vocabulary == VOCABULARY
 
 
-def test_the_longer_encoder_is_in_the_mode_of_the_encoder():
+def test_the_extended_encoder_is_in_the_mode_of_the_encoder():
     torch.manual_seed(0)
     model = encoder("flowerformer", VOCABULARY, hidden=8, layers=2)
     archs = batch_of(random_graphs(10, seed=4, max_nodes=NODES))
@@ -150,7 +150,7 @@ def test_equal_to_the_equations(replace):
     assert float(found["operations"]) == pytest.approx(float(sum(surprises) / len(surprises)), rel=1e-4)
 
 
-def test_each_minibatch_has_masks_of_its_own():
+def test_each_minibatch_has_its_own_masks():
     objective, chosen = GMAE().build(new(), ARCHS), np.arange(8)
     first, second = (objective(chosen)["operations"].item() for _ in range(2))
     assert first != second
@@ -162,14 +162,14 @@ def test_architectures_without_an_inner_node():
     assert outcome.losses["operations"] == [0.0]
 
 
-def test_it_learns_what_is_to_be_known():
-    """Where all inner nodes of a cell are alike, those that are left tell those that are masked."""
+def test_it_learns_predictable_operations():
+    """If all inner nodes of a cell are equal, those not masked determine those that are."""
     archs = ArchBatch.concatenate([SPACE.decode(np.full((1, 6), number)) for number in range(5)] * 10)
     outcome = run(new(), GMAE(share=0.3, replace=0), archs, epochs=40, lr=1e-2)
     assert outcome.losses["operations"][-1] < 0.1
 
 
-def test_statistics_of_batch_norm_are_the_encoders():
+def test_batch_norm_statistics_are_those_of_the_encoder():
     model = Table(SPACE.vocabulary)
     before = weights_of(model)
     run(model, GMAE())

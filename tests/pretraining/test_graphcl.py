@@ -30,7 +30,7 @@ NAMES = tuple(AUGMENTATIONS)
 
 
 def changed(change, archs, share, rng):
-    """By one of the functions, or by one of those named, drawn at random."""
+    """Augmented by one function, or by one of the named augmentations, drawn at random."""
     inner = inner_operations(archs)
     if callable(change):
         return change(archs, inner, share, rng)
@@ -42,7 +42,7 @@ def graphs_of(archs):
 
 
 def parts(values, archs, offsets):
-    """A batch's random numbers, architecture after architecture."""
+    """A batch's random numbers, split by architecture."""
     return np.split(values, getattr(archs, offsets)[1:-1])
 
 
@@ -51,28 +51,28 @@ def inner(name):
 
 
 def ends(graph):
-    """How many nodes have no predecessors, and how many no successors."""
+    """The number of nodes without predecessors, and of nodes without successors."""
     return tuple(sum(degree == 0 for _, degree in degrees) for degrees in (graph.in_degree, graph.out_degree))
 
 
 def inputs(graph):
-    """How many of the nodes without predecessors are no choice."""
+    """The number of nodes without predecessors whose operation is not a choice."""
     return sum(degree == 0 and not inner(graph.nodes[node]["operation"]) for node, degree in graph.in_degree)
 
 
 def renumbered(graph, kept):
-    """The nodes that are kept, numbered anew in their order, as ArchBatch.graph gives them."""
+    """The kept nodes, renumbered in order, as ArchBatch.graph gives them."""
     number = {node: place for place, node in enumerate(kept)}
     edges = sorted((number[target], number[source]) for source, target in graph.edges)
     return [graph.nodes[node]["operation"] for node in kept], [(source, target) for target, source in edges]
 
 
-# What every change does
+# Every augmentation
 
 
 @settings(deadline=None, max_examples=60)
 @given(GRAPHS, st.sampled_from([*NAMES, "all"]), SHARES, SEEDS)
-def test_a_changed_architecture_is_one(graphs, name, share, seed):
+def test_the_result_is_an_architecture(graphs, name, share, seed):
     archs = batch_of(graphs)
     found = changed(name, archs, share, np.random.default_rng(seed))
     assert len(found) == len(archs)
@@ -104,11 +104,11 @@ def test_every_node_of_a_cell_stays_between_its_input_and_its_output(name, share
 
 
 @pytest.mark.parametrize("name", [*NAMES, "all"])
-def test_a_share_of_nothing_changes_nothing_and_keeps_the_order(name):
+def test_a_share_of_0_changes_nothing(name):
     assert changed(name, ARCHS, 0.0, np.random.default_rng(0)) == ARCHS
 
 
-def test_each_architecture_suffers_one_of_the_changes():
+def test_each_architecture_gets_one_of_the_augmentations():
     archs = SPACE.sample(400, seed=3)
     found = graphs_of(augmented(archs, inner_operations(archs), ("edges", "operations"), 0.5, np.random.default_rng(0)))
     other_edges = np.array([edges != archs.graph(index)[1] for index, (_, edges) in enumerate(found)])
@@ -125,7 +125,7 @@ def test_most_cells_of_nasbench201_do_change(name):
     assert np.mean([graph != archs.graph(index) for index, graph in enumerate(found)]) > 0.5
 
 
-# Each change, beside a plain one that is given the same random numbers
+# Each augmentation, compared with a plain version that gets the same random numbers
 
 
 @settings(deadline=None, max_examples=40)
@@ -165,7 +165,7 @@ def test_edges_are_added_and_dropped(graphs, share, seed):
 
 @settings(deadline=None, max_examples=40)
 @given(GRAPHS, SHARES, SEEDS)
-def test_operations_are_exchanged(graphs, share, seed):
+def test_operations_are_replaced(graphs, share, seed):
     archs = batch_of(graphs)
     found = graphs_of(changed(other_operations, archs, share, np.random.default_rng(seed)))
     numbers = np.random.default_rng(seed).random(len(archs.operations))
@@ -184,14 +184,14 @@ def test_all_other_operations_are_equally_likely():
     assert np.bincount(found.ravel())[2:] / found.size == pytest.approx([0.25] * 4, abs=0.02)
 
 
-def test_an_only_operation_stays():
+def test_a_single_operation_is_kept():
     archs = ArchBatch.from_graphs([(["input", "conv"], [(0, 1)])], ["input", "conv"])
     assert changed(other_operations, archs, 1.0, np.random.default_rng(0)) == archs
 
 
 @settings(deadline=None, max_examples=40)
 @given(GRAPHS, SHARES, SEEDS)
-def test_nodes_become_the_identity(graphs, share, seed):
+def test_nodes_are_dropped(graphs, share, seed):
     archs = batch_of(graphs)
     found = graphs_of(changed(without_nodes, archs, share, np.random.default_rng(seed)))
     numbers = np.random.default_rng(seed).random(len(archs.operations))
@@ -227,19 +227,19 @@ def test_branches_are_dropped(graphs, share, seed):
     for index, own in enumerate(parts(numbers, archs, "node_offsets")):
         names, edges = archs.graph(index)
         graph = as_networkx((names, edges))
-        begins = [node for node in graph if not graph.in_degree(node)]
+        starts = [node for node in graph if not graph.in_degree(node)]
         ends_ = [node for node in graph if not graph.out_degree(node)]
         left = graph.subgraph(node for node, name in enumerate(names) if not inner(name) or own[node] >= share)
         on_a_way = {
             node
             for node in left
-            if any(nx.has_path(left, begin, node) for begin in begins if begin in left)
+            if any(nx.has_path(left, start, node) for start in starts if start in left)
             and any(nx.has_path(left, node, end) for end in ends_ if end in left)
         }
         if not on_a_way.issuperset(ends_):
             assert found[index] == (names, edges)
             continue
-        kept = sorted(on_a_way | {node for node in begins if not inner(names[node])})
+        kept = sorted(on_a_way | {node for node in starts if not inner(names[node])})
         assert found[index] == renumbered(graph.subgraph(kept), kept)
 
 
@@ -288,6 +288,6 @@ def test_the_objective_contrasts_two_views():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_change_alone(name):
+def test_a_single_augmentation(name):
     outcome = run(new(), GraphCL([name]), epochs=1)
     assert np.isfinite(outcome.losses["contrast"]).all()

@@ -47,7 +47,7 @@ def uninterrupted():
 
 @dataclass(frozen=True, eq=False)
 class Watched(FGP):
-    """FGP that notes, before each step, the minibatch, a weight, and PyTorch's next random number."""
+    """FGP that records, before each step, the minibatch, a weight, and PyTorch's next random number."""
 
     name: ClassVar[str] = "watched"
     arrays: ClassVar[tuple[str, ...]] = ("draw", "proxy", "minibatches", "weights", "numbers")
@@ -84,7 +84,7 @@ def test_each_epoch_goes_through_all_architectures_once_in_another_order():
 
 
 def test_the_random_numbers_of_a_step_are_a_function_of_seed_step_and_process(tmp_path):
-    watched, again, other, sitting = (Watched() for _ in range(4))
+    watched, again, other, resumed = (Watched() for _ in range(4))
     run(new(), watched)
     assert len(set(watched.numbers)) == 3 * STEPS
     torch.manual_seed(7)
@@ -94,8 +94,8 @@ def test_the_random_numbers_of_a_step_are_a_function_of_seed_step_and_process(tm
     assert not set(other.numbers) & set(watched.numbers)
     with pytest.raises(KeyboardInterrupt):
         run(new(), Watched(), checkpoint=tmp_path / "checkpoint", progress=InterruptAt(5))
-    run(new(), sitting, checkpoint=tmp_path / "checkpoint", resume=True)
-    assert sitting.numbers == watched.numbers[5:]
+    run(new(), resumed, checkpoint=tmp_path / "checkpoint", resume=True)
+    assert resumed.numbers == watched.numbers[5:]
     with torch.random.fork_rng(devices=[]):
         _seed(torch.device("cpu"), seed=0, step=1, rank=0)
         assert float(torch.rand(())) == watched.numbers[1]
@@ -104,15 +104,15 @@ def test_the_random_numbers_of_a_step_are_a_function_of_seed_step_and_process(tm
 
 
 def test_progress_counts_architectures():
-    told = []
-    run(new(), progress=lambda *args: told.append(args))
-    assert told[-1] == ("pre-training", 150, 150)
-    assert [done for _, done, _ in told[:5]] == [16, 32, 48, 50, 66]
-    assert len(told) == 3 * STEPS
+    calls = []
+    run(new(), progress=lambda *args: calls.append(args))
+    assert calls[-1] == ("pre-training", 150, 150)
+    assert [done for _, done, _ in calls[:5]] == [16, 32, 48, 50, 66]
+    assert len(calls) == 3 * STEPS
 
 
 def test_the_learning_rate_falls_to_zero_along_a_half_cosine():
-    """Adam moves the weights by about the learning rate at first, and never by much more."""
+    """Adam's first step is about the learning rate, and no step is much larger."""
     model, watched = new(), Watched()
     run(model, watched, epochs=1, batch_size=5, lr=0.01)
     weights = [*watched.weights, model.embed.weight.detach()]
@@ -129,10 +129,10 @@ def test_any_batch_size(batch_size):
     assert np.isfinite(outcome.losses["reconstruction"]).all()
 
 
-def test_random_generators_of_the_caller_are_left_alone(tmp_path):
+def test_the_callers_random_generators_are_unchanged(tmp_path):
     model, fgp = new(), task()
     torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002 - this is what must not move
+    np.random.seed(5)  # noqa: NPY002 - the legacy generator must not change either
     random.seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     run(model, fgp, checkpoint=tmp_path / "checkpoint")
@@ -152,14 +152,14 @@ def with_dropout():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_training_is_in_training_mode_and_evaluation_mode_comes_behind(with_dropout, training):
+def test_training_is_in_training_mode_and_ends_in_evaluation_mode(with_dropout, training):
     model = new("flowerformer").train(training)
     assert run(model).losses == with_dropout[1].losses
     assert_equal(model, with_dropout[0])
     assert not any(part.training for part in model.modules())
 
 
-def test_running_averages_come_back():
+def test_running_averages_are_returned():
     model = new("flowerformer")
     before = weights_of(model)
     run(model)
@@ -173,8 +173,8 @@ def test_running_averages_come_back():
 
 
 @pytest.mark.parametrize("step", [1, STEPS + 1])
-def test_the_encoder_of_an_interrupted_run_may_be_handed_in_again(tmp_path, with_dropout, step):
-    """Its running averages are no longer those that the run began with."""
+def test_the_encoder_of_an_interrupted_run_can_be_reused(tmp_path, with_dropout, step):
+    """Its running averages are no longer the initial ones."""
     model, path = new("flowerformer"), tmp_path / "checkpoint"
     with pytest.raises(KeyboardInterrupt):
         run(model, checkpoint=path, checkpoint_seconds=3600, progress=InterruptAt(step))
@@ -199,7 +199,7 @@ def test_the_encoder_of_an_interrupted_run_may_be_handed_in_again(tmp_path, with
         ("precision", [32, "16-true", "bf16-true"]),
     ],
 )
-def test_settings_that_make_no_sense(setting, values):
+def test_invalid_settings(setting, values):
     model = new()
     for value in values:
         with pytest.raises(ValueError, match=setting) as caught:
@@ -209,7 +209,7 @@ def test_settings_that_make_no_sense(setting, values):
     assert_equal(model, weights_of(new()))
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numpy_numbers_are_accepted():
     settings = PretrainSettings(epochs=np.int64(3), lr=np.float32(0.5), seed=np.uint8(4), weight_decay=0)
     assert json.loads(json.dumps(asdict(settings))) == asdict(settings)
     assert settings == PretrainSettings(epochs=3, lr=0.5, seed=4, weight_decay=0.0)
@@ -230,7 +230,7 @@ def test_numbers_of_numpy_are_numbers():
     ],
     ids=["precision", "device", "GPU", "space", "resume", "diverged"],
 )
-def test_what_cannot_be_done(settings, reason):
+def test_impossible_requests(settings, reason):
     with pytest.raises(ValueError, match=reason):
         run(new(), **settings)
 
@@ -239,27 +239,27 @@ def test_what_cannot_be_done(settings, reason):
 
 
 @pytest.mark.parametrize("step", [1, 3, STEPS, STEPS + 2, 3 * STEPS - 1, 3 * STEPS])
-def test_ctrl_c_leaves_a_checkpoint_that_goes_on_as_if_nothing_had_happened(tmp_path, uninterrupted, step):
+def test_ctrl_c_leaves_a_checkpoint_that_resumes_bit_for_bit(tmp_path, uninterrupted, step):
     path = tmp_path / "checkpoint"
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(new(), checkpoint=path, checkpoint_seconds=3600, progress=InterruptAt(step))
     assert signal.getsignal(signal.SIGINT) is handler
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]
-    model, told = new(seed=9), []
-    outcome = run(model, checkpoint=path, resume=True, progress=lambda *args: told.append(args))
+    model, calls = new(seed=9), []
+    outcome = run(model, checkpoint=path, resume=True, progress=lambda *args: calls.append(args))
     assert_equal(model, uninterrupted[0])
     assert outcome.losses == uninterrupted[1].losses
-    assert len(told) == 3 * STEPS - step
+    assert len(calls) == 3 * STEPS - step
 
 
-def test_ctrl_c_at_random_again_and_again(tmp_path, uninterrupted):
-    rng, path, sittings = random.Random(3), tmp_path / "checkpoint", 0
+def test_repeated_ctrl_c_at_random_times(tmp_path, uninterrupted):
+    rng, path, attempts = random.Random(3), tmp_path / "checkpoint", 0
     while True:
-        model = new(seed=sittings)
+        model = new(seed=attempts)
         try:
             outcome = run(
-                model if sittings else new(),
+                model if attempts else new(),
                 checkpoint=path,
                 checkpoint_seconds=3600,
                 resume=True,
@@ -267,8 +267,8 @@ def test_ctrl_c_at_random_again_and_again(tmp_path, uninterrupted):
             )
             break
         except KeyboardInterrupt:
-            sittings += 1
-    assert sittings >= 3
+            attempts += 1
+    assert attempts >= 3
     assert_equal(model, uninterrupted[0])
     assert outcome.losses == uninterrupted[1].losses
 
@@ -305,21 +305,21 @@ def test_a_killed_process_is_resumed_bit_for_bit(tmp_path, uninterrupted):
         process.kill()
         errors = process.stderr.read().decode()
     assert process.returncode == -signal.SIGKILL, errors
-    told = []
-    outcome = run(model := new(seed=4), checkpoint=path, resume=True, progress=lambda *args: told.append(args))
-    assert 0 < len(told) < 3 * STEPS
+    calls = []
+    outcome = run(model := new(seed=4), checkpoint=path, resume=True, progress=lambda *args: calls.append(args))
+    assert 0 < len(calls) < 3 * STEPS
     assert_equal(model, uninterrupted[0])
     assert outcome.losses == uninterrupted[1].losses
 
 
-def test_seconds_add_up_over_sittings(tmp_path):
+def test_seconds_add_up_over_resumptions(tmp_path):
     path, interrupt = tmp_path / "checkpoint", InterruptAt(3)
     with pytest.raises(KeyboardInterrupt):
         run(new(), checkpoint=path, progress=lambda *args: (time.sleep(0.5), interrupt(*args)))
     assert run(new(), checkpoint=path, resume=True).seconds > 1
 
 
-def test_a_checkpoint_is_written_now_and_then(tmp_path):
+def test_checkpoints_are_written_periodically(tmp_path):
     path, seen = tmp_path / "checkpoint", []
     run(new(), checkpoint=path, checkpoint_seconds=0, progress=lambda *_: seen.append(path.exists()))
     assert seen == [False] + [True] * (3 * STEPS - 1)
@@ -334,7 +334,7 @@ def test_without_resume_a_checkpoint_is_overwritten(tmp_path, uninterrupted):
     assert_equal(model, uninterrupted[0])
 
 
-def test_resume_begins_where_there_is_no_checkpoint(tmp_path, uninterrupted):
+def test_resume_without_a_checkpoint_starts_a_new_run(tmp_path, uninterrupted):
     run(model := new(), checkpoint=tmp_path / "checkpoint", resume=True)
     assert_equal(model, uninterrupted[0])
 
@@ -389,12 +389,12 @@ def test_resuming_from_a_damaged_file(checkpoint, tmp_path):
         with pytest.raises(ValueError, match=re.escape(f"{path} is truncated or not an archflow file")):
             run(new(), checkpoint=path, resume=True)
     ARCHS.save(path)
-    with pytest.raises(ValueError, match="no archflow 'pretraining' file: it holds 'archs'"):
+    with pytest.raises(ValueError, match="not an archflow 'pretraining' file: it holds 'archs'"):
         run(new(), checkpoint=path, resume=True)
 
 
 def assert_refused(path, reason):
-    """In one line of a sane length that names the file; the encoder is left alone."""
+    """The message is one short line that names the file, and the encoder is unchanged."""
     model = new(seed=3)
     with pytest.raises(ValueError, match=reason) as caught:
         run(model, checkpoint=path, resume=True)
@@ -478,7 +478,7 @@ def test_a_checkpoint_that_cannot_be_written(tmp_path):
 @pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch has no gloo here"
 )
-def test_two_processes_learn_what_one_does(monkeypatch, tmp_path):
+def test_two_processes_learn_the_same_as_one(monkeypatch, tmp_path):
     """The reconstruction is a mean over architectures, so two halves of a minibatch give the gradient of the whole."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     settings = {"archs": ARCHS[:48], "task": task(lambda2=0, proxy=None), "lr": 1e-2}

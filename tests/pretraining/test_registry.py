@@ -19,7 +19,7 @@ class Bare(Task):
 
 @dataclass(frozen=True, eq=False)
 class Own(Task):
-    """One with settings."""
+    """A task with settings."""
 
     name: ClassVar[str] = "own"
 
@@ -29,7 +29,7 @@ class Own(Task):
 
 @dataclass(frozen=True, eq=False)
 class Hungry(Task):
-    """One that is made for a space, from proxies and a draw."""
+    """A task that is made for a space, from proxies and a draw."""
 
     name: ClassVar[str] = "hungry"
     arrays: ClassVar[tuple[str, ...]] = ("draw", "proxy")
@@ -43,7 +43,7 @@ class Hungry(Task):
         return cls(FlowDraw.sample(operations, k or published.k, published.std, seed), proxies, **settings)
 
 
-def test_a_task_of_ones_own(forgetful):
+def test_a_users_own_task(forgetful):
     for kind in (Bare, Own, Hungry):
         archflow.register("task", kind.name, kind)
     assert set(tasks()) >= {"bare", "own", "hungry", "fgp"}
@@ -77,7 +77,7 @@ class NoTask:
         ("mine", NoTask, "the task mine must be a subclass of archflow.Task"),
         ("mine", Bare(), "the task mine must be a subclass of archflow.Task"),
         ("mine", Bare, "the task mine must have name = 'mine'"),
-        ("none", Bare, "no task can be called none"),
+        ("none", Bare, "no task can be named none"),
         ("fgp", Bare, "archflow already has a task 'fgp'; choose another name$"),
     ],
     ids=["no task", "no class", "another name", "none", "archflow's own"],

@@ -255,7 +255,7 @@ def test_files_that_are_none(head, fitted, tmp_path):
         with pytest.raises(ValueError, match=re.escape(f"{path} is truncated or not an archflow file")):
             Ranker.load(path, device="cpu")
     save_encoder(new(), path)
-    with pytest.raises(ValueError, match="no archflow 'ranker' file: it holds 'encoder'"):
+    with pytest.raises(ValueError, match="not an archflow 'ranker' file: it holds 'encoder'"):
         Ranker.load(path)
     save_file(new().state_dict(), path)
     with pytest.raises(ValueError, match="it was not written by archflow"):

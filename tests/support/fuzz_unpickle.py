@@ -1,4 +1,4 @@
-"""Read many damaged and invented pickles, and watch what that does to the process.
+"""Read many damaged and generated pickles, and check their effect on the process.
 
     python tests/fuzz_unpickle.py --cases 100000
 
@@ -93,7 +93,7 @@ def main() -> None:
     # The first use of some types imports what they need.
     for seed in SEEDS:
         restricted_load("seed", io.BytesIO(seed))
-    before, wrong, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0, time.monotonic()
+    before, wrong, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0, time.monotonic()
     for number in range(asked.cases):
         rng = random.Random(f"{asked.seed} {number}")
         content = (mutated if number % 2 else invented)(rng)
@@ -114,7 +114,7 @@ def main() -> None:
             print(f"case {number}: {fault}\n  {content!r}", file=sys.stderr)
     used = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     wrong += used > MEMORY
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started
     print(f"{asked.cases} cases, {wrong} wrong, {used / 1e6:.0f} MB more at the most, {seconds:.0f} s")
     sys.exit(wrong > 0)
 

@@ -11,7 +11,7 @@ class Interrupted(Exception):
 
 
 class Generators:
-    """Stands for the generators of two GPUs: each has drawn so many numbers since its seed."""
+    """Stand-in for the generators of two GPUs: for each, its seed and how many numbers it has drawn since."""
 
     def __init__(self):
         self.states = {0: (1, 5), 1: (2, 7)}
@@ -24,7 +24,7 @@ class Generators:
 
 
 def draw_inside(gpus, failing):
-    """Draw where the generators begin at 3, and leave by an error or without one."""
+    """Draw inside a block with seed 3, and leave the block with or without an error."""
     with contextlib.suppress(Interrupted), seeded(3):
         assert gpus.states == {0: (3, 0), 1: (3, 0)}
         gpus.draw()
@@ -47,7 +47,7 @@ def gpus(monkeypatch):
     return found
 
 
-def test_inside_it_begins_at_the_seed_and_behind_goes_on_as_if_nothing_had_been():
+def test_the_block_is_seeded_and_the_generator_restored_on_exit():
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -61,15 +61,15 @@ def test_inside_it_begins_at_the_seed_and_behind_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_generators_of_gpus_in_use_go_on_too(gpus, failing):
+def test_generators_of_gpus_in_use_are_restored(gpus, failing):
     before = dict(gpus.states)
     draw_inside(gpus, failing)
     assert gpus.states == before
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_gpus_that_nobody_has_used_are_not_asked(gpus, monkeypatch, failing):
-    """They begin at the seed of the CPU's generator, as PyTorch has them, and they shall later."""
+def test_the_state_of_unused_gpus_is_not_read(gpus, monkeypatch, failing):
+    """PyTorch seeds them with the seed of the CPU's generator, before and after."""
     torch.manual_seed(17)
     assert gpus.states == {0: (17, 0), 1: (17, 0)}
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
@@ -80,7 +80,7 @@ def test_gpus_that_nobody_has_used_are_not_asked(gpus, monkeypatch, failing):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-def test_the_generator_of_a_real_gpu_goes_on_too():
+def test_the_generator_of_a_real_gpu_is_restored():
     torch.cuda.manual_seed_all(1)
     expected = torch.rand(2, device="cuda")
     torch.cuda.manual_seed_all(3)

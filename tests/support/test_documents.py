@@ -14,7 +14,7 @@ class Settings:
     rate: float = math.nan
 
 
-def test_a_document_is_json_that_any_reader_takes():
+def test_documents_are_strict_json():
     value = {"settings": Settings(), "values": [1, -math.inf, None, "τ"]}
     expected = {"settings": {"names": ["a"], "rate": None}, "values": [1, None, None, "τ"]}
     assert plain(value) == expected
@@ -22,7 +22,7 @@ def test_a_document_is_json_that_any_reader_takes():
     assert "\n" in strict_json(value, indent=1)
 
 
-def test_what_has_no_json_is_refused():
+def test_values_without_a_json_form_are_refused():
     with pytest.raises(TypeError, match="set cannot be written as JSON"):
         strict_json({"a": set()})
 

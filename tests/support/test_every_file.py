@@ -1,4 +1,4 @@
-"""What every kind of file promises to a reader: it is whole and of that kind, or one line says that it is not."""
+"""Readers of every kind of file refuse a damaged file, or one of another kind, with a one-line message."""
 
 import pickle
 import re
@@ -17,7 +17,7 @@ KINDS = {
     "archs": (ARCHS.save, ArchBatch.load),
     "encoder": (lambda path: save_encoder(encoder("gin", ARCHS.vocabulary, hidden=4), path), load_encoder),
 }
-"""How a file of each kind is written, and how it is read."""
+"""The writer and the reader of each kind of file."""
 
 
 @pytest.fixture(params=KINDS)
@@ -55,7 +55,7 @@ def test_foreign_files(kind, path):
     torch.save({"operations": torch.zeros(3)}, path)
     refused(kind, path, re.escape(str(path)))
     save_file({"operations": torch.zeros(3)}, path)
-    refused(kind, path, f"no archflow '{kind}' file: it was not written by archflow")
+    refused(kind, path, f"not an archflow '{kind}' file: it was not written by archflow")
 
 
 def test_a_file_of_another_kind_or_none(kind, path):
@@ -63,4 +63,4 @@ def test_a_file_of_another_kind_or_none(kind, path):
     refused(kind, path.parent, "there is no file", FileNotFoundError)
     for other in ("another", *(each for each in KINDS if each != kind)):
         save_tensors(path, other, {"w": torch.zeros(3)}, {})
-        refused(kind, path, f"no archflow '{kind}' file: it holds '{other}'")
+        refused(kind, path, f"not an archflow '{kind}' file: it holds '{other}'")

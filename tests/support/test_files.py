@@ -50,7 +50,7 @@ def test_a_failing_write_leaves_the_previous_file(path, monkeypatch, failing, er
     assert names(path) == ["some.file"]
 
 
-def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(path):
+def test_temporary_files_of_killed_writers_are_removed_and_those_of_live_ones_kept(path):
     leftover, young, other = (path.with_name(name) for name in (".some.file.x.tmp", ".some.file.y.tmp", ".other.x.tmp"))
     for each in (leftover, young, other):
         each.write_text("half")
@@ -63,7 +63,7 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
         assert names(path) == sorted([young.name, other.name, ".some.file.z.tmp", "some.file"])
 
 
-def test_a_link_stays_one_and_its_target_is_replaced(path):
+def test_a_link_is_kept_and_its_target_replaced(path):
     link, dangling = path.with_name("link"), path.with_name("dangling")
     link.symlink_to("some.file")
     dangling.symlink_to("not there yet")
@@ -75,7 +75,7 @@ def test_a_link_stays_one_and_its_target_is_replaced(path):
     assert names(path) == ["dangling", "link", "not there yet", "some.file"]
 
 
-def test_a_pipe_is_refused_and_stays(path):
+def test_a_pipe_is_refused_and_kept(path):
     pipe = path.with_name("pipe")
     os.mkfifo(pipe)
     for write in (require_writable, lambda at: write_atomically(at, "new")):
@@ -86,7 +86,7 @@ def test_a_pipe_is_refused_and_stays(path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
-def test_a_device_is_written_to_and_stays(path):
+def test_a_device_is_written_to_directly(path):
     device = path.with_name("null")
     os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     require_writable(device)
@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_the_previous_file(path, full_disk):
     assert names(path) == ["some.file"]
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(path, monkeypatch):
+def test_the_old_file_remains_until_the_new_one_is_complete(path, monkeypatch):
     seen = []
     replace = os.replace
 
@@ -158,7 +158,7 @@ def test_a_target_that_is_a_folder(path):
     assert path.read_text() == "the previous content"
 
 
-def test_tensors_and_settings_come_back(tmp_path):
+def test_tensors_and_settings_round_trip(tmp_path):
     tensors = {
         "bytes": torch.arange(5, dtype=torch.uint8),
         "view": torch.arange(12.0, dtype=torch.float64).reshape(3, 4).t(),
@@ -186,7 +186,7 @@ def test_a_failing_save_of_tensors_leaves_the_previous_file(path, monkeypatch):
     assert names(path) == ["some.file"]
 
 
-def test_settings_that_are_no_json_leave_the_previous_file(path):
+def test_settings_that_are_not_json_leave_the_previous_file(path):
     with pytest.raises(TypeError):
         save_tensors(path, "some kind", {"x": torch.zeros(3)}, {"bad": object()})
     assert path.read_text() == "the previous content"

@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_file_is_run_once_by_whatever_name(folder):
+def test_a_file_runs_once_whatever_path_names_it(folder):
     (folder / "link.py").symlink_to("plug_a.py")
     plug_in(["plug_a.py", folder / "plug_a.py", Path("..") / folder.name / "plug_a.py", "link.py"])
     plug_in(["plug_a.py"])
@@ -27,15 +27,15 @@ def test_a_file_is_run_once_by_whatever_name(folder):
     assert plugged_in() == (str(folder.resolve() / "plug_a.py"),)
 
 
-def test_files_see_those_beside_them(folder):
+def test_files_can_import_their_neighbours(folder):
     plug_in(["plug_b.py", "plug_a.py"])
     assert sys.modules["plug_b"].seen == "plug_a"
     assert (folder / "plug_a.py.runs").read_text() == "x"
     assert [Path(each).name for each in plugged_in()] == ["plug_b.py", "plug_a.py"]
 
 
-def test_files_beside_it_hide_no_other_module(folder):
-    """A folder may hold a file of any name, such as that of a module which archflow has not imported yet."""
+def test_neighbouring_files_shadow_no_other_module(folder):
+    """A folder may contain a file with the name of a module that is not imported yet."""
     (folder / "this.py").write_text("raise RuntimeError('the wrong one')\n")
     plug_in(["plug_a.py"])
     import this
@@ -43,7 +43,7 @@ def test_files_beside_it_hide_no_other_module(folder):
     assert Path(this.__file__) != folder / "this.py"
 
 
-def test_the_code_of_a_class_is_that_of_its_file_and_none_of_archflows_own(folder):
+def test_the_digest_of_a_class_is_that_of_its_file_and_empty_for_archflows_own(folder):
     def plugged(name, code):
         (folder / f"{name}.py").write_text(code)
         plug_in([f"{name}.py"])
@@ -93,7 +93,7 @@ def test_what_cannot_be_plugged_in(folder, name, error, reason):
     ],
     ids=["raised", "import", "syntax"],
 )
-def test_an_error_in_a_file_is_told_with_its_line_and_it_may_be_mended(folder, code, reason):
+def test_an_error_names_its_line_and_the_file_can_be_fixed(folder, code, reason):
     (folder / "plug_c.py").write_text(f"{code}\n")
     with pytest.raises(ValueError, match=rf"^plug_c\.py cannot be imported \({reason}") as caught:
         plug_in(["plug_a.py", "plug_c.py"])

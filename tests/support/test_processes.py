@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from archflow.support.processes import in_processes
 
 PATIENCE = 600
-"""Seconds that a process may take on a busy machine."""
+"""Timeout for processes in seconds, ample for a busy machine."""
 
 
 class OddError(Exception):
-    """One that Python cannot build again from its message, as some libraries have them."""
+    """An exception that cannot be unpickled from its message, as in some libraries."""
 
     def __init__(self, one, other):
         super().__init__(f"{one} and {other}")
 
 
 def work(task):
-    """What the task says."""
+    """Do what the task says."""
     what, number = task
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -40,10 +40,10 @@ def work(task):
     return number**2
 
 
-def told(ended):
-    """Tasks and what became of them, exceptions by type and message, in the order of the tasks' numbers."""
+def outcomes(ended):
+    """Outcomes by task, exceptions as type and message, in the order of the tasks' numbers."""
     found = {task: (type(end), str(end)) if isinstance(end, Exception) else end for task, end in ended}
-    assert len(found) == len(ended)  # each ends once
+    assert len(found) == len(ended)  # no task occurs twice
     return dict(sorted(found.items(), key=lambda item: item[0][1]))
 
 
@@ -54,7 +54,7 @@ LATER = [("square", number) for number in range(13, 18)]
 
 @pytest.fixture(scope="module")
 def ended():
-    """What becomes of tasks in two processes, three of which end their process; and how many waited then."""
+    """Outcomes of tasks in two processes, three of which kill theirs, and how many were waiting each time."""
     drawn, found, waiting = [], [], []
 
     def draw():
@@ -68,39 +68,41 @@ def ended():
     return found, waiting
 
 
-def test_in_this_process_tasks_end_in_their_order_with_results_or_exceptions():
+def test_one_process_gives_results_and_exceptions_in_order():
     ended = list(in_processes(work, PEACEFUL, 1))
     assert [task for task, _ in ended] == PEACEFUL
-    assert told(ended) == {task: task[1] ** 2 for task in PEACEFUL} | {
+    assert outcomes(ended) == {task: task[1] ** 2 for task in PEACEFUL} | {
         ("raise", 1): (ValueError, "in task 1"),
         ("threads", 2): 1,
     }
 
 
-def test_two_processes_end_the_same_way(ended):
-    """Children compute with one thread, too."""
-    assert told([pair for pair in ended[0] if pair[0] in PEACEFUL]) == told(list(in_processes(work, PEACEFUL, 1)))
+def test_two_processes_give_the_same(ended):
+    """Including the number of threads, which is one."""
+    assert outcomes([pair for pair in ended[0] if pair[0] in PEACEFUL]) == outcomes(
+        list(in_processes(work, PEACEFUL, 1))
+    )
 
 
-def test_whose_process_dies_is_out_of_memory(ended):
-    found = told(ended[0])
+def test_a_task_whose_process_dies_gives_a_memory_error(ended):
+    found = outcomes(ended[0])
     for task in DEADLY[:2]:
         assert found[task][0] is MemoryError
         assert "process died" in found[task][1]
 
 
-def test_an_exception_that_cannot_be_sent_is_not_taken_for_a_death(ended):
-    assert told(ended[0])["raise oddly", 12][0] is not MemoryError
+def test_an_exception_that_cannot_be_sent_is_not_taken_for_a_dead_process(ended):
+    assert outcomes(ended[0])["raise oddly", 12][0] is not MemoryError
 
 
-def test_all_others_end_as_if_nothing_had_died(ended):
-    found = told(ended[0])
+def test_a_dying_process_does_not_affect_other_tasks(ended):
+    found = outcomes(ended[0])
     assert list(found) == [*PEACEFUL, *DEADLY, *LATER]
     assert [found[task] for task in LATER] == [number**2 for _, number in LATER]
 
 
-def test_tasks_are_drawn_when_they_can_begin(ended):
-    assert max(ended[1]) <= 2 + 1  # one a process, and the next
+def test_tasks_are_drawn_only_when_they_can_start(ended):
+    assert max(ended[1]) <= 2 + 1  # one per process, and the next
     drawn = []
 
     def draw():
@@ -115,21 +117,21 @@ def test_tasks_are_drawn_when_they_can_begin(ended):
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(), st.text())))
-def test_a_task_may_be_anything(tasks):
+def test_tasks_of_any_type(tasks):
     assert list(in_processes(repr, tasks, 1)) == [(task, repr(task)) for task in tasks]
 
 
-def test_nothing_is_something_to_do_in_several_processes_too():
+def test_none_is_a_task_in_several_processes_too():
     tasks = [None, 1, None]
     assert sorted(map(repr, in_processes(repr, tasks, 2))) == sorted(map(repr, in_processes(repr, tasks, 1)))
 
 
-def test_threads_of_this_process_are_its_own():
+def test_the_number_of_threads_of_this_process_is_restored():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
         for task, end in in_processes(work, [("threads", 0), ("raise", 1), ("threads", 2)], 1):
-            assert torch.get_num_threads() == 3  # while the caller does something between two tasks
+            assert torch.get_num_threads() == 3  # the caller's between tasks
             assert isinstance(end, ValueError) if task[0] == "raise" else end == 1
 
         def interrupted(_):
@@ -143,18 +145,18 @@ def test_threads_of_this_process_are_its_own():
 
 
 class Unreadable:
-    """One that can be sent, but not be read where it arrives."""
+    """An object that can be pickled but not unpickled."""
 
     def __reduce__(self):
         return int, ("no number",)
 
 
 def make(what):
-    """A result by name."""
+    """A result chosen by name."""
     return {"function": lambda: None, "unreadable": Unreadable(), "error": ValueError("alas")}.get(what, what)
 
 
-def test_what_cannot_be_sent_is_a_failure_of_that_task_alone():
+def test_a_task_or_result_that_cannot_be_sent_fails_alone():
     locked = threading.Lock()
     tasks = ["a", "function", "b", "unreadable", locked, "error", "c"]
     ended = {str(task): end for task, end in in_processes(make, tasks, 2)}
@@ -170,10 +172,10 @@ def test_what_cannot_be_sent_is_a_failure_of_that_task_alone():
     assert type(ended["error"]) is ValueError
 
 
-def test_work_that_other_processes_cannot_be_told_of(monkeypatch):
+def test_work_that_cannot_be_sent_to_other_processes(monkeypatch):
     with pytest.raises(ValueError, match=r"cannot run this \(.*lambda.*, or use one process$"):
         next(in_processes(lambda task: task, [1], 2))
-    there_alone = types.ModuleType("there_alone")  # as what is typed into an interpreter is
+    there_alone = types.ModuleType("there_alone")  # like functions typed into an interpreter
     exec("def double(task):\n    return 2 * task", there_alone.__dict__)
     monkeypatch.setitem(sys.modules, "there_alone", there_alone)
     assert list(in_processes(there_alone.double, [1], 1)) == [(1, 2)]
@@ -182,13 +184,13 @@ def test_work_that_other_processes_cannot_be_told_of(monkeypatch):
 
 
 @pytest.mark.parametrize("processes", [0, -2])
-def test_no_process_is_too_few(processes):
+def test_too_few_processes(processes):
     with pytest.raises(ValueError, match=f"^processes must be at least 1, not {processes}$"):
         next(in_processes(work, PEACEFUL, processes))
 
 
 @pytest.mark.parametrize("processes", [1, 3])
-def test_nothing_to_do(processes):
+def test_no_tasks(processes):
     assert list(in_processes(work, [], processes)) == []
 
 
@@ -208,7 +210,7 @@ if __name__ == "__main__":
 
 
 def is_alive(pid):
-    """Whether the process runs; one that nobody has asked how it ended does not."""
+    """Whether the process is running; a zombie is not."""
     stat = Path(f"/proc/{pid}/stat")
     try:
         return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -225,7 +227,7 @@ def until(condition):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_children_of_a_process_end_with_it(tmp_path, how):
+def test_children_die_with_their_parent(tmp_path, how):
     script, folder = tmp_path / "script.py", tmp_path / "pids"
     script.write_text(SLEEPERS)
     folder.mkdir()
@@ -237,7 +239,7 @@ def test_children_of_a_process_end_with_it(tmp_path, how):
             assert process.pid not in children
             assert all(map(is_alive, children))
             process.send_signal(how)
-            process.wait(PATIENCE / 2)  # half of what they sleep
+            process.wait(PATIENCE / 2)  # half the time that they sleep
             until(lambda: not any(map(is_alive, children)))
         finally:
             process.kill()
@@ -245,7 +247,7 @@ def test_children_of_a_process_end_with_it(tmp_path, how):
                 os.kill(pid, signal.SIGKILL)
 
 
-INTERRUPTED_AT_BIRTH = """
+INTERRUPTED_WHILE_STARTING = """
 import os, signal
 if __name__ != "__main__":
     os.kill(os.getpid(), signal.SIGINT)
@@ -256,14 +258,14 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_is_nothing_to_processes_that_are_still_being_begun(tmp_path):
+def test_children_ignore_ctrl_c_while_starting(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(INTERRUPTED_AT_BIRTH)
+    script.write_text(INTERRUPTED_WHILE_STARTING)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[(-1, 1)]\n", "")
 
 
-def test_a_script_without_a_guard_is_told_so(tmp_path):
+def test_a_script_without_a_main_guard(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("from archflow.support.processes import in_processes\nprint(list(in_processes(abs, [-1], 2)))\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE)

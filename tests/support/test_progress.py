@@ -1,4 +1,4 @@
-"""What is shown in a pipe."""
+"""Progress in a pipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from archflow.support.progress import Display
 
 
-def test_a_phase_that_begins_anew_has_a_rate_of_its_own(monkeypatch, capsys):
+def test_a_phase_that_starts_again_has_its_own_rate(monkeypatch, capsys):
     clock = iter([0.0, 10.0, 100.0, 110.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     show = Display()

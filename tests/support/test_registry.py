@@ -13,7 +13,7 @@ def registry():
     del REGISTRIES["oven"]
 
 
-def test_things_are_found_by_name(registry):
+def test_entries_are_found_by_name(registry):
     register("oven", "solar", set)
     assert [registry.find(name) for name in ("gas", "solar")] == [dict, set]
     assert registry.names() == ["coal", "gas", "solar"]
@@ -33,6 +33,6 @@ def test_what_cannot_be_registered(registry, kind, name, thing, reason):
     assert registry.names() == ["coal", "gas"]
 
 
-def test_an_unknown_name_is_told_with_the_known_ones(registry):
+def test_the_error_for_an_unknown_name_lists_the_known_ones(registry):
     with pytest.raises(ValueError, match=r"unknown oven 'ga'; known ovens: coal, gas$"):
         registry.find("ga")

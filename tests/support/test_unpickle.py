@@ -21,7 +21,7 @@ CONTENT = {"cells": [(0, 1), (2, 3)], "accuracy": {"mean": 93.5, "name": "cora",
 
 
 class Call:
-    """Pickles as the call of a function, which is what a harmful pickle is."""
+    """Pickles as a call of a function, as harmful pickles do."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -115,7 +115,7 @@ def test_functions_that_are_not_allowed_are_never_called(written, tmp_path, name
         b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x05false\x85R.",  # STACK_GLOBAL
     ],
 )
-def test_no_opcode_goes_round_the_check(written, content):
+def test_no_opcode_bypasses_the_check(written, content):
     with pytest.raises(ValueError, match=r"is refused: it (asks for os\.system|has an instruction)"):
         restricted_load(written(content))
 
@@ -128,7 +128,7 @@ def test_allowing_a_class_allows_neither_its_module_nor_its_methods(written):
             restricted_load(written(content))
 
 
-# What a pickle may not do with what it may name
+# Misuse of permitted names
 
 DTYPE = b"\x80\x02cnumpy\ndtype\n"
 F8 = DTYPE + b"X\x02\x00\x00\x00f8K\x00K\x01\x87R"
@@ -179,7 +179,7 @@ SHARED_KEY = b"\x80\x02(" + 50_000 * b"K\x01" + b"tq\x000}" + 50_000 * b"h\x00Ns
     }.items(),
     ids=lambda item: item[0],
 )
-def test_what_no_table_needs_is_refused(written, content):
+def test_instructions_that_no_table_needs_are_refused(written, content):
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=r"table\.pickle is (refused|truncated)") as caught:
@@ -199,7 +199,7 @@ def number(code: bytes, order: bytes, content: bytes) -> bytes:
     )
 
 
-def test_the_content_of_a_number_fits_its_type(written):
+def test_the_content_of_a_scalar_must_fit_its_type(written):
     assert restricted_load(written(number(b"f8", b"<", np.float64(0.25).tobytes()))) == 0.25
     assert restricted_load(written(number(b"f8", b">", np.array(0.25, ">f8").tobytes()))) == 0.25
     for wrong in [(b"f8", b"<", b"1234"), (b"i16", b"<", b"1" * 16), (b"O8", b"|", b"1" * 8), (b"f8", b"?", b"1" * 8)]:
@@ -209,11 +209,11 @@ def test_the_content_of_a_number_fits_its_type(written):
         restricted_load(written(b"\x80\x03cnumpy.core.multiarray\nscalar\nNC\x0812345678\x86R."))
 
 
-def test_a_place_in_the_memo_takes_no_room_for_those_before_it(written):
+def test_a_large_memo_index_takes_no_memory(written):
     assert restricted_load(written(b"\x80\x02Nr\xff\xff\xff\x7f.")) is None
 
 
-def test_types_that_numpy_shares_stay_as_they_are(written):
+def test_shared_numpy_types_are_not_modified(written):
     big = F8 + STATE.replace(b"<", b">") + b"b0" + RECONSTRUCT + b"(K\x01K\x01\x85" + F8[2:]
     big += STATE.replace(b"<", b">") + b"b\x89U\x08?\xf0" + bytes(6) + b"tb."
     np.testing.assert_array_equal(restricted_load(written(big), encoding="latin1"), [1.0])
@@ -228,7 +228,7 @@ def test_mutated_and_generated_pickles_do_no_harm():
 
 
 @given(st.data(), st.integers(0, pickle.HIGHEST_PROTOCOL))
-def test_a_truncated_file_is_an_error_that_names_it(tmp_path_factory, data, protocol):
+def test_the_error_for_a_truncated_file_names_it(tmp_path_factory, data, protocol):
     buffer = io.BytesIO()
     pickle.dump(CONTENT, buffer, protocol)
     content = buffer.getvalue()
@@ -242,15 +242,15 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path_factory, data, prot
     "content",
     [
         *(b"", b"arch,accuracy\na,1\n", b"PK\x03\x04", b"."),
-        b"\x80\xff.",  # a protocol that there is not
-        b"Ix\n.",  # an integer that is none
+        b"\x80\xff.",  # an unknown protocol
+        b"Ix\n.",  # not an integer
     ],
 )
-def test_what_is_no_pickle_is_an_error_that_names_it(written, content):
+def test_the_error_for_a_file_that_is_not_a_pickle_names_it(written, content):
     with pytest.raises(ValueError, match=r"table\.pickle is "):
         restricted_load(written(content))
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.pickle"):
         restricted_load(tmp_path / "absent.pickle")

@@ -1,4 +1,4 @@
-"""FlowerFormer's compiled loops equal the same by PyTorch's own operations, which other devices use."""
+"""FlowerFormer's compiled loops equal the version with PyTorch's operations, which other devices use."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.strategies import random_graphs
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("scale", [1, 1000])
 def test_the_flow(backward, scale):
-    """Also where exponentials of the logits would overflow."""
+    """Including logits whose exponentials would overflow."""
     batch = Structure.of(batch_of([*random_graphs(10, seed=1), *ISOLATED]), CPU)
     way = (batch.successors, batch.generations[::-1]) if backward else (batch.predecessors, batch.generations)
     shapes = [(len(batch.operations), 15), (15, 5), (15,), (5,)]

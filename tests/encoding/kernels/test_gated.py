@@ -1,4 +1,4 @@
-"""The compiled layer equals the same layer by PyTorch's own operations, which other devices use."""
+"""The compiled layer equals the version with PyTorch's operations, which other devices use."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_no_gate_overflows_in_single_precision(scale):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_the_same_twice_to_the_last_bit():
+def test_deterministic():
     layer = random_layer(1)
     for first, second in zip(*(run(gated_layer, layer, 1, torch.float32) for _ in range(2)), strict=True):
         assert torch.equal(first, second)
@@ -67,8 +67,8 @@ for name, threads in ("resgatedgcn", None), ("flowerformer", 2), ("resgatedgcn",
 """
 
 
-def test_threads_are_as_many_as_pytorchs():
-    """In a process of its own, as Numba begins its threads once."""
+def test_numba_uses_as_many_threads_as_pytorch():
+    """In a separate process, as Numba starts its threads only once."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "3"}
     printed = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, check=True, capture_output=True, text=True
