@@ -1,8 +1,8 @@
 """FlowerFormer beside the field's pipeline: per-graph ``Data``, ``DataLoader``, a loop over the generations of a batch.
 
 This is how its authors run it, scoring 128 architectures at a time. ResGatedGCN is compared with that pipeline, and
-with our own FlowerFormer, to show the cost of modelling flow. Finding its equal neighbourhoods is included in the time of
-scoring, but not of training. All models have the published sizes.
+with our own FlowerFormer, to show the cost of modelling flow. The time to find its equal neighbourhoods counts for
+scoring, but not for training. All models have the published sizes.
 """
 
 from __future__ import annotations

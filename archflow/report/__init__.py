@@ -1,1 +1,1 @@
-"""The report: what a ranking looks like, as one HTML page that needs nothing else."""
+"""The report: a ranking as one self-contained HTML page."""

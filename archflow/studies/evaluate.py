@@ -124,7 +124,7 @@ def evaluate(
         runs += [
             configured(
                 replace(first, seed=seed, labels=float(share), split=number),
-                its.source(*names),
+                labelled.source(*names),
                 space,
                 encoder_settings=encoder_settings or {},
                 task=task,
@@ -132,7 +132,7 @@ def evaluate(
                 pretraining=pretraining or PretrainSettings(),
                 finetuning=finetuning or FinetuneSettings(),
             )
-            for seed, its, share, number in grid
+            for seed, labelled, share, number in grid
         ]
     folder = Path(out)
     failures = make_all(grouped(runs, device, table), folder, 1, progress)

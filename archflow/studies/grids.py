@@ -225,7 +225,7 @@ def grid(study: Study, added: Mapping[str, Sequence[str]], seeds: Sequence[int],
 
 def run_at(point: GridPoint, source: Source, budget: Budget) -> Run:
     """The run at a grid point, on the data of a source and with the settings of a budget."""
-    its, known = pretext(point.pretext), published(point.space)
+    chosen, known = pretext(point.pretext), published(point.space)
     size = budget.sizes.get(point.encoder, {})
     if point.encoder in ("resgatedgcn", "gin") and not size:
         size = {"hidden": budget.hidden or known.hidden}
@@ -235,8 +235,8 @@ def run_at(point: GridPoint, source: Source, budget: Budget) -> Run:
         source,
         make_space(point.space),
         encoder_settings=size,
-        task=its.task,
-        task_settings=its.settings,
+        task=chosen.task,
+        task_settings=chosen.settings,
         pretraining=PretrainSettings(epochs=budget.pretrain_epochs),
         finetuning=FinetuneSettings(epochs=epochs, max_pairs=known.max_pairs),
     )

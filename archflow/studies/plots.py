@@ -42,9 +42,9 @@ def draw(name: str, lines: Sequence[dict[str, Any]]) -> Figure:
     fill = {"operation-probe": _fill_probe, "speed": _fill_speed}[name]
     spaces = by_space(lines)
     figure = Figure(figsize=(10, 3 * len(spaces)), layout="constrained")
-    for (panel,), (space, its) in zip(figure.subplots(len(spaces), 1, squeeze=False), spaces.items(), strict=True):
+    for (panel,), (space, group) in zip(figure.subplots(len(spaces), 1, squeeze=False), spaces.items(), strict=True):
         panel.set_title(space, fontsize=10)
-        fill(panel, its)
+        fill(panel, group)
         panel.invert_yaxis()
         panel.grid(alpha=0.3)
     return figure
@@ -93,20 +93,20 @@ def _ranking(study: Study, lines: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(10, height * len(spaces)), layout="constrained")
     panels = figure.subplots(len(spaces), 2, squeeze=False)
     for across, space in zip(panels, spaces, strict=True):
-        its = [row for row in found if row.names["space"] == space]
+        group = [row for row in found if row.names["space"] == space]
         for panel, (name, title) in zip(across, {"tau": "Kendall’s τ", "p_at_1": "P@1%"}.items(), strict=True):
             panel.set_title(f"{space}: {title} ×100", fontsize=10)
             if study.x:
-                _over(panel, study.x, its, name)
+                _over(panel, study.x, group, name)
             else:
-                _beside(panel, its, name)
+                _beside(panel, group, name)
             panel.grid(alpha=0.3)
     return figure
 
 
-def _over(panel: Any, axis: str, its: list[Row], name: str) -> None:
+def _over(panel: Any, axis: str, group: list[Row], name: str) -> None:
     lines: dict[str, list[Row]] = {}
-    for row in sorted(its, key=lambda row: float(row.names[axis])):
+    for row in sorted(group, key=lambda row: float(row.names[axis])):
         lines.setdefault(_method(row), []).append(row)
     for number, (method, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
@@ -119,10 +119,10 @@ def _over(panel: Any, axis: str, its: list[Row], name: str) -> None:
     panel.legend(fontsize=8)
 
 
-def _beside(panel: Any, its: list[Row], name: str) -> None:
+def _beside(panel: Any, group: list[Row], name: str) -> None:
     labels = []
-    encoders = list(dict.fromkeys(row.names["encoder"] for row in its))
-    for place, row in enumerate(its):
+    encoders = list(dict.fromkeys(row.names["encoder"] for row in group))
+    for place, row in enumerate(group):
         colour = COLOURS[encoders.index(row.names["encoder"]) % len(COLOURS)]
         panel.errorbar(row.mean(name), place, xerr=_deviation(row.values(name)), marker="o", capsize=3, color=colour)
         _ring(panel, _published(row, name), place, colour)
@@ -152,19 +152,19 @@ def _deviation(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else np.nan
 
 
-def _fill_probe(panel: Any, its: list[dict[str, Any]]) -> None:
-    names = list(its[0]["operations"])
+def _fill_probe(panel: Any, group: list[dict[str, Any]]) -> None:
+    names = list(group[0]["operations"])
     for place, name in enumerate(names):
-        right = 100 * np.array([line["operations"][name] for line in its])
-        blind = 100 * np.mean([line["more_common"][name] for line in its])
+        right = 100 * np.array([line["operations"][name] for line in group])
+        blind = 100 * np.mean([line["more_common"][name] for line in group])
         panel.errorbar(right.mean(), place, xerr=_deviation(right), marker="o", capsize=3, color=COLOURS[0])
         panel.plot(blind, place, marker="x", color=COLOURS[1])
     panel.set_yticks(range(len(names)), names, fontsize=8)
     panel.set_xlabel("right, %; a cross: always the more common answer")
 
 
-def _fill_speed(panel: Any, its: list[dict[str, Any]]) -> None:
-    names, rates = zip(*fastest_first(its), strict=True)
+def _fill_speed(panel: Any, group: list[dict[str, Any]]) -> None:
+    names, rates = zip(*fastest_first(group), strict=True)
     panel.barh(range(len(names)), rates, color=COLOURS[0])
     panel.set_xscale("log")
     panel.set_yticks(range(len(names)), names, fontsize=8)

@@ -91,12 +91,12 @@ class ProbeRun(Measurement):
 def probe_table(lines: Iterable[dict[str, Any]]) -> str:
     """A Markdown table of mean accuracies over draws, beside always giving the more common answer."""
     rows = ["| space | operation | right, % | more common answer, % |", "| --- | --- | ---: | ---: |"]
-    for space, its in by_space(lines).items():
-        for name in its[0]["operations"]:
-            right = np.array([line["operations"][name] for line in its])
-            blind = np.array([line["more_common"][name] for line in its])
+    for space, group in by_space(lines).items():
+        for name in group[0]["operations"]:
+            right = np.array([line["operations"][name] for line in group])
+            blind = np.array([line["more_common"][name] for line in group])
             rows.append(f"| {space} | {name} | {spread(100 * right)} | {100 * blind.mean():.1f} |")
-        means = spread(100 * np.array([line["accuracy"] for line in its]))
-        blind = np.array([np.mean(list(line["more_common"].values())) for line in its])
+        means = spread(100 * np.array([line["accuracy"] for line in group]))
+        blind = np.array([np.mean(list(line["more_common"].values())) for line in group])
         rows.append(f"| {space} | **mean** (published: over 92) | **{means}** | {100 * blind.mean():.1f} |")
     return "\n".join(rows) + "\n"

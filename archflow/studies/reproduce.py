@@ -221,7 +221,7 @@ def grouped(runs: Sequence[Run], device: str, table: Table | None = None) -> lis
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.encoder_key, []).append(run)
-    return [RunGroup(its, device, table) for its in groups.values()]
+    return [RunGroup(group, device, table) for group in groups.values()]
 
 
 def present(name: str, title: str, lines: Sequence[dict[str, Any]], folder: Path) -> tuple[str, list[Path]]:

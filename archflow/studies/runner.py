@@ -219,8 +219,8 @@ class RunGroup:
         rows = data.pretraining_rows(run.share, run.seed, run.split)
         unfinished = file.with_suffix(".partial")
         archs = data.table.archs[rows]
-        its_proxies = None if proxies is None else proxies[rows]
-        task = make_task(run.task, run.space, archs, its_proxies, run.seed, run.task_settings)
+        proxy_rows = None if proxies is None else proxies[rows]
+        task = make_task(run.task, run.space, archs, proxy_rows, run.seed, run.task_settings)
         outcome = pretrain(
             model,
             archs,

@@ -62,8 +62,8 @@ def speed_table(lines: Iterable[dict[str, Any]]) -> str:
     """A Markdown table of encoders for each space, fastest first, with their time relative to ResGatedGCN's."""
     rows = ["| space | encoder | architectures/s | × ResGatedGCN’s time | published |"]
     rows.append("| --- | --- | ---: | ---: | ---: |")
-    for space, its in by_space(lines).items():
-        found = fastest_first(its)
+    for space, group in by_space(lines).items():
+        found = fastest_first(group)
         mark = dict(found).get("resgatedgcn")
         for encoder, rate in found:
             times = f"{mark / rate:.1f}" if mark else ""

@@ -47,8 +47,8 @@ def rows(lines: Iterable[dict[str, Any]]) -> list[Row]:
     for line in lines:
         groups.setdefault((*row_of(line), line["column"]), []).append(line)
     return [
-        Row(dict(zip((*ROW_AXES, "column"), place, strict=True)), its, _published(*place[:6]))
-        for place, its in groups.items()
+        Row(dict(zip((*ROW_AXES, "column"), place, strict=True)), group, _published(*place[:6]))
+        for place, group in groups.items()
     ]
 
 
@@ -134,8 +134,8 @@ def draws_table(lines: Sequence[dict[str, Any]]) -> str:
     by_kind: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows(lines):
         by_kind.setdefault(_compared(row), []).append(row)
-    for its in by_kind.values():
-        for one, other in combinations(its, 2):
+    for group in by_kind.values():
+        for one, other in combinations(group, 2):
             both = paired(one, other)
             apart = np.array([first["tau"] - second["tau"] for first, second in both])
             p = f"{wilcoxon(apart).pvalue:.3f}" if len(apart) > 1 and apart.any() else ""
