@@ -1,7 +1,7 @@
-"""What the networks of each space compute, written plainly in NumPy and float64.
+"""Plain NumPy references of the networks of each space, in float64.
 
-Each reference takes an architecture, a width, a depth, the network's weights in the order in which data flows through
-cells and, in a cell, through its edges or vertices, and images; it gives the logits.
+Each takes an architecture, a width, a depth, the network's weights in the order in which data flows through cells and,
+in a cell, through its edges or vertices, and images; it returns the logits.
 """
 
 import functools
@@ -31,7 +31,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def scattered(network: nn.Module) -> nn.Module:
-    """The same in float64, scales and shifts no longer all 1 and 0."""
+    """The same network in float64, with random scales and shifts of its norms."""
     with torch.no_grad():
         for layer in network.double().modules():
             if isinstance(layer, nn.BatchNorm2d) and layer.affine:
@@ -41,18 +41,18 @@ def scattered(network: nn.Module) -> nn.Module:
 
 
 def live(cell) -> set[tuple[int, int]]:
-    """The edges of all ways from node 0 to node 3 that have an operation on each edge."""
+    """The edges of all paths from node 0 to node 3 that have an operation on each edge."""
     present = {edge for edge, number in zip(EDGES, cell, strict=True) if number}
-    ways = [[(0, 3)], [(0, 1), (1, 3)], [(0, 2), (2, 3)], [(0, 1), (1, 2), (2, 3)]]
-    return {edge for way in ways if present.issuperset(way) for edge in way}
+    paths = [[(0, 3)], [(0, 1), (1, 3)], [(0, 2), (2, 3)], [(0, 1), (1, 2), (2, 3)]]
+    return {edge for path in paths if present.issuperset(path) for edge in path}
 
 
 # Layers
 
 
 def convolved(maps, weights, stride=1, dilation=1):
-    """Padded so that a stride of 1 keeps the size; weights of one channel in are for each channel by itself."""
-    size, each_by_itself = weights.shape[-1], weights.shape[1] == 1 and maps.shape[1] > 1
+    """Padded so that a stride of 1 keeps the size; depthwise where the weights have one input channel."""
+    size, depthwise = weights.shape[-1], weights.shape[1] == 1 and maps.shape[1] > 1
     border = dilation * (size - 1) // 2
     height, width = maps.shape[2:]
     padded = np.pad(maps, ((0, 0), (0, 0), (border, border), (border, border)))
@@ -61,7 +61,7 @@ def convolved(maps, weights, stride=1, dilation=1):
         top, left = row * dilation, column * dilation
         seen = padded[:, :, top : top + height : stride, left : left + width : stride]
         tap = weights[:, :, row, column]
-        total = total + (seen * tap.reshape(1, -1, 1, 1) if each_by_itself else np.einsum("bchw,oc->bohw", seen, tap))
+        total = total + (seen * tap.reshape(1, -1, 1, 1) if depthwise else np.einsum("bchw,oc->bohw", seen, tap))
     return total
 
 
@@ -76,7 +76,7 @@ def rectified(maps):
 
 
 def halved(maps, even, odd, *norm):
-    """Even pixels to half of the channels, odd ones to the others; an odd size goes on in zeros."""
+    """Even pixels to half of the channels, odd ones to the others; an odd size is padded with zeros."""
     maps = rectified(maps)
     batch, channels, height, width = maps.shape
     whole = np.zeros((batch, channels, height + height % 2, width + width % 2))
@@ -86,7 +86,7 @@ def halved(maps, even, odd, *norm):
 
 
 def pooled(maps, stride, over):
-    """``over`` the pixels of 3 × 3 that lie in the image."""
+    """``over`` is applied to the pixels of each 3 × 3 window that lie in the image."""
     height, width = maps.shape[2:]
     rows = [
         [over(maps[:, :, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2], axis=(2, 3)) for x in range(0, width, stride)]
@@ -148,9 +148,9 @@ def darts(arch, width, depth, weights, images):
 
 
 def nasbench101(arch, width, depth, weights, images):
-    """Each vertex is asked for what it holds from the output backwards.
+    """Evaluated recursively from the output.
 
-    ``weights`` are taken in order: in a cell what the input is projected to, then the convolutions of vertices.
+    The weights of a cell are first those of the input's projections, then those of the vertices' convolutions.
     """
     weights = iter(weights)
     (names, edges), last = arch.graph(0), arch.operations.size - 1
@@ -165,7 +165,7 @@ def nasbench101(arch, width, depth, weights, images):
         joined = [source for source, target in edges if target == last and source]
 
         @functools.cache
-        def channels(vertex):  # those of the output are dealt out like cards
+        def channels(vertex):  # the output's channels are dealt out to what it reads like cards
             if vertex == last:
                 return leaving
             if vertex in joined:
@@ -208,7 +208,7 @@ def nasbench101(arch, width, depth, weights, images):
 
 
 def averaged(maps):
-    """Over 2 × 2 pixels, and at the end of an odd size over those that there are."""
+    """Over 2 × 2 pixels, and at the edge of an odd size over the pixels in the image."""
     height, width = maps.shape[2:]
     rows = [
         [maps[:, :, top : top + 2, left : left + 2].mean((2, 3)) for left in range(0, width, 2)]

@@ -1,5 +1,6 @@
-"""What every space promises, over all of archflow's and two that are made of their decisions alone."""
+"""What every space promises, for all of archflow's and two that only define their decisions."""
 
+import re
 import subprocess
 import sys
 from math import prod
@@ -16,6 +17,7 @@ from archflow.benchmarks import BENCHMARKS
 from archflow.benchmarks.record import Published
 from archflow.benchmarks.registry import published
 from archflow.benchmarks.space import Decision, Space
+from archflow.benchmarks.tables import SOURCES
 from archflow.support.registry import register
 
 from ..references import flow_surrogate
@@ -35,7 +37,7 @@ SIZES = {
 
 
 class Chain(Space):
-    """A space of a person's own: a chain of nodes, each with its own options. All else is the base's."""
+    """A user's space: a chain of nodes, each with its own options. Everything else is inherited."""
 
     def __init__(self, name, *options):
         self.name = name
@@ -68,6 +70,7 @@ CHANGED_ONCE = [space for space in FREE if space.name != "darts"]
 """Of these, those whose mutants differ in one decision: another source in DARTS may put the node's edges in order."""
 SKELETONS = [space for space in CHANGED_ONCE if space not in (SMALL, LARGE)]
 """Of these, those whose architectures share their edges."""
+MICRO_AND_MACRO = ("transnas101-micro", "transnas101-macro")
 
 
 def over(spaces):
@@ -211,7 +214,7 @@ def test_mutate_prefers_no_decision_and_no_option(space):
 
 
 @EVERY
-def test_a_sample_must_be_of_something_that_there_is(space):
+def test_a_sample_has_at_least_one_architecture_and_at_most_all(space):
     for n in (0, -1, *([space.size + 1] if space.size else [])):
         reason = f"{space.name} has {space.size:,}" if space.size else "at least 1 must be drawn"
         with pytest.raises(ValueError, match=f"^cannot draw {n} different architectures: {reason}$"):
@@ -275,7 +278,7 @@ def test_every_option_is_chosen_somewhere(space):
 
 
 @over(DECIDED)
-def test_choices_that_are_none(space):
+def test_invalid_choices(space):
     choices = space.encode(space.sample(3))
     for wrong in (choices[:, 1:], choices[0], choices.astype(float), np.hstack([choices, choices])):
         with pytest.raises(ValueError, match=rf"^choices of {space.name} are whole numbers of shape \(architectures, "):
@@ -314,8 +317,11 @@ def test_any_other_text_is_an_error_with_its_line(space, data):
     if refusal is None:
         assert_same(space, space.parse(space.format(archs)), archs)
         return
-    assert refusal.startswith("line 1: ")
-    with pytest.raises(ValueError, match=r"^line 12: .*, in ['\"]"):
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        space.parse_one(text)
+    reason = f"{caught.value}, in {text!r:.160}"
+    assert refusal == f"line 1: {reason}"
+    with pytest.raises(ValueError, match=f"^{re.escape(f'line 12: {reason}')}$"):
         space.parse([string, string, text], first_line=10)
 
 
@@ -346,9 +352,26 @@ def test_sizes_are_whole_numbers_or_the_error_says_where_they_are(space):
             assert (sizes.shape, sizes.dtype) == ((9,), np.int64)
             assert (sizes > 0).all()
             assert np.array_equal(space.proxy(name, archs), sizes)
-        elif (space.name, name) not in (("nasbench201", "flops"), ("nasbench101", "flops")):
-            with pytest.raises(ValueError, match=f"^{space.name} has no closed form for {name}: .+"):
+        elif (space.name, name) != ("nasbench201", "flops"):
+            reason = re.escape(f"{space.name} has no closed form for {name}: {space.sizes_elsewhere}")
+            with pytest.raises(ValueError, match=f"^{reason}$"):
                 getattr(space, name)(archs)
+
+
+@pytest.mark.parametrize("name", ["nasbench-asr", "nasbench-graph", "nasbench-graph-proteins", *MICRO_AND_MACRO])
+def test_sizes_without_a_closed_form_are_in_a_column_of_a_table(name):
+    found = re.search(r"the table (\S+) has .* in its columns? (<\w+>/)?\w+$", archflow.space(name).sizes_elsewhere)
+    assert SOURCES[found[1]].space == name
+
+
+@over(LISTED)
+def test_the_docstrings_name_the_smallest_and_the_largest_network(space):
+    archs = space.enumerate()
+    for name in ("parameters", "flops"):
+        method = getattr(space, name)
+        if name in space.proxies or (space.name, name) == ("nasbench201", "flops"):
+            sizes = method(archs)
+            assert f"{sizes.min():,} to {sizes.max():,}" in method.__doc__
 
 
 @EVERY

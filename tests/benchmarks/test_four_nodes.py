@@ -1,4 +1,4 @@
-"""What holds for the cells of both spaces of four nodes; what each takes for the same, its own tests say."""
+"""What holds for the cells of both spaces of four nodes; which cells compute the same is tested for each space."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_live_operations_are_those_on_an_uncut_path(space):
 
 
 def transplanted(space, arch, other, edges, depth):
-    """The networks of two alike, in float64, the other's with the weights of the edges that ``edges`` gives for its."""
+    """The networks of two equivalent cells in float64; each edge of the other has the weights of ``edges[edge]``."""
     torch.manual_seed(1)
     network, same = (family(space.name).build(one, 4, depth, 3).double() for one in (arch, other))
     weights = network.state_dict()
@@ -39,7 +39,7 @@ def transplanted(space, arch, other, edges, depth):
 
 
 def assert_representatives_compute_the_same(space, sample, mapping, depth, size) -> None:
-    """With the same weights, where ``mapping(cell, other)`` gives for each live edge of the other that of the cell."""
+    """With the same weights; ``mapping(cell, other)`` maps the live edges of the other cell to those of the cell."""
     archs = space.sample(sample, seed=4)
     stand_ins = family(space.name).representatives(archs)
     pairs = [pair for pair in ((archs[[row]], stand_ins[[row]]) for row in range(sample)) if pair[0] != pair[1]][:60]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn.functional import conv2d, log_softmax
 
-EDGES = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+from tests.benchmarks.network_references import EDGES
 
 
 def by_minibatch(scale, shift, maps):
@@ -22,9 +22,9 @@ def run(weights, cell, images, *, norm=by_minibatch, rectify=torch.relu, gate=la
         weights: by their names in the network.
         cell: the operations of its edges.
         images: a minibatch.
-        norm: is given a norm's scale, its shift, and what it reads.
-        rectify: stands in for every rectifier.
-        gate: is given the name of a convolution, or of the classifier, and what it made; what it returns goes on.
+        norm: takes a norm's scale, shift and input.
+        rectify: replaces every rectifier.
+        gate: takes the name of a convolution, or of the classifier, and its output; replaces the output.
     """
 
     def conv(name, maps, stride=1):
@@ -68,7 +68,7 @@ def cross_entropy(logits, labels):
 
 
 def values_of(network):
-    """All that is trained, by its name."""
+    """All trainable parameters by name."""
     return {name: value.detach().clone() for name, value in network.named_parameters()}
 
 
@@ -78,7 +78,7 @@ def weights_of(network):
 
 
 def gradients(network, images, labels):
-    """Of the loss to each weight; zeros where none arrives."""
+    """Of the loss by each weight; zeros where the loss does not depend on it."""
     network = copy.deepcopy(network).train().requires_grad_()
     cross_entropy(network(images), labels).backward()
     return {name: torch.zeros_like(w) if w.grad is None else w.grad for name, w in weights_of(network).items()}
@@ -97,7 +97,7 @@ def grad_norm(network, images, labels):
 
 
 def snip(network, images, labels):
-    """By what multiplies each weight, a mask of ones."""
+    """By the gradient of a mask of ones that multiplies the weights."""
     return sum(abs(x) for x in _by_mask(network, images, labels))
 
 
@@ -111,7 +111,7 @@ def _by_mask(network, images, labels):
 
 
 def grasp(network, images, labels, step=1e-8):
-    """H g is how the gradient changes along g, on so short a way that no rectifier opens or closes."""
+    """H g is the change of the gradient along g, over a step so small that no rectifier opens or closes."""
     along = gradients(network, images, labels)
 
     def moved(by):
@@ -141,7 +141,7 @@ def grasp_of_hessian(network, cell, images, labels):
 
 
 def fisher(network, cell, images, labels):
-    """a ∂L/∂a, summed over pixels, is the derivative to what multiplies a channel of an image, a gate of 1."""
+    """a ∂L/∂a, summed over pixels, is the derivative by a gate of 1 that multiplies a channel of an image."""
     gates = {}
 
     def gate(name, made):
@@ -159,7 +159,7 @@ def fisher(network, cell, images, labels):
 
 
 def jacobian(network, images):
-    """For each image the gradient of all logits' sum, a row."""
+    """A row for each image, the gradient of the sum of all logits."""
     images = images.clone().requires_grad_()
     copy.deepcopy(network).train()(images).sum().backward()
     return images.grad.reshape(len(images), -1).numpy()
@@ -193,7 +193,7 @@ def nwot(network, cell, images):
 
 
 def synflow(network, cell, size):
-    """R is linear in each layer's weights, so Σ θ ∂R/∂θ of a layer is what R gains when they double."""
+    """R is linear in each layer's weights, so Σ θ ∂R/∂θ of a layer is the increase of R when they double."""
     values = {name: value.abs() for name, value in values_of(network).items()}
     image = torch.ones(1, 3, size, size, dtype=torch.float64)
 

@@ -218,7 +218,7 @@ def _variances(cells: _Cells) -> tuple[Float[ndarray, "7 cells"], ...]:
 def _backward(
     cells: _Cells, entered: Float[ndarray, "7 cells"], total: Float[ndarray, " cells"], shared: Float[ndarray, " cells"]
 ) -> tuple[Float[ndarray, "7 cells"], Float[ndarray, "7 cells"], Float[ndarray, "7 cells"]]:
-    """The gradient's square before the rectifiers of a cell, from its total and its part shared by pixels at the output.
+    """The gradient's square before the rectifiers of a cell, from its total and the part pixels share at the output.
 
     Returns:
         the gradient's square in the convolutions and in the projections of all vertices, and the part of the latter

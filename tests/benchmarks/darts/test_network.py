@@ -5,14 +5,13 @@ from torch import nn
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.darts.space import DARTS
 from archflow.benchmarks.networks import network
-from tests import shared_data
-from tests.benchmarks.network_references import each, parameters
+from tests.benchmarks.network_references import each
 
 SPACE = DARTS()
 
 
 def multiply_accumulates(network: nn.Module, size: int) -> int:
-    """By the convention of ``DARTS.flops``, from the maps that go into each layer and come out of it."""
+    """By the convention of ``DARTS.flops``, from the inputs and outputs of each layer."""
     counted = []
 
     def count(layer, inputs, output):
@@ -42,19 +41,10 @@ def multiply_accumulates(network: nn.Module, size: int) -> int:
     return sum(counted)
 
 
-def test_parameters_are_the_published_ones_in_every_digit():
-    rows = shared_data.rows("nasbench301")[::15]  # all 1,218 take a minute
-    archs = SPACE.parse([row["arch_compact"] for row in rows])
-    with torch.device("meta"):
-        built = [parameters(network("darts", arch)) for arch in each(archs)]
-    assert built == SPACE.parameters(archs).tolist()
-    assert [f"{number / 1e6:.6g}" for number in built] == [row["params"] for row in rows]
-
-
-def test_sizes_are_those_in_closed_form():
+def test_flops_are_those_in_closed_form():
     extremes = [[[(0, op), (1, op)] * 4] * 2 for op in range(7)]
     archs = ArchBatch.concatenate([SPACE.from_edges(np.array(extremes)), SPACE.sample(16, seed=1)])
     with torch.device("meta"):
         networks = [network("darts", arch) for arch in each(archs)]
-    assert [parameters(network) for network in networks] == SPACE.parameters(archs).tolist()
+
     assert [multiply_accumulates(network, 32) for network in networks] == SPACE.flops(archs).tolist()

@@ -153,7 +153,7 @@ def test_keys_number_the_space_from_0_without_gaps():
     )
 
 
-# What is no architecture
+# Invalid graphs
 
 
 GOOD = graph(in_order([[(0, 3), (1, 2), (0, 1), (2, 5), (1, 0), (3, 4), (2, 2), (4, 6)]] * 2))
@@ -282,7 +282,7 @@ def test_parse_says_what_is_wrong_and_where(string, reason):
 
 
 def test_sample_is_uniform():
-    """Every choice by itself: how often each value comes up lies within five standard deviations."""
+    """For each choice separately: the frequency of each value lies within five standard deviations."""
     choices = SPACE.edges(SPACE.sample(20_000))
     for edge, cell in itertools.product(range(8), range(2)):
         counts = np.bincount(choices[:, cell, edge, 1], minlength=7)

@@ -6,20 +6,13 @@ from torch import nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.nasbench101 import network as nasbench101
-from archflow.benchmarks.nasbench101.space import OPERATIONS, NASBench101
+from archflow.benchmarks.nasbench101.space import NASBench101
 from archflow.benchmarks.networks import network
 from tests import shared_data
-from tests.benchmarks.network_references import each, parameters
+from tests.benchmarks.network_references import each
 from tests.benchmarks.test_every_network import FOUR_BESIDE_EACH_OTHER, shapes
 
 SPACE = NASBench101()
-
-
-def test_parameters_are_the_published_ones():
-    rows = shared_data.rows("nasbench101")[::150]  # all 20,001 take ten minutes
-    strings = [f"{row['adjacency']}:{','.join(OPERATIONS[int(label)] for label in row['operations'])}" for row in rows]
-    built = [parameters(shapes("nasbench101", arch)) for arch in each(SPACE.parse(strings))]
-    assert built == [int(row["trainable_parameters"]) for row in rows]
 
 
 def test_channels_are_shared_out_and_what_reads_them_takes_the_first():

@@ -7,7 +7,17 @@ import pytest
 from scipy.stats import spearmanr
 
 from archflow.benchmarks.four_nodes import CELL_EDGES
-from archflow.benchmarks.nasbench201.closed_form import propagate, rectifiers, synflow
+from archflow.benchmarks.nasbench201.closed_form import (
+    CONV_1X1,
+    CONV_3X3,
+    POOL,
+    SKIP,
+    _forward,
+    _matrices,
+    propagate,
+    rectifiers,
+    synflow,
+)
 from archflow.benchmarks.nasbench201.space import OPERATIONS, NASBench201
 from tests import shared_data
 
@@ -57,8 +67,6 @@ def test_the_variance_at_a_cells_output_is_that_of_wide_random_features(cell):
                 x = x / 3
             total += x
         nodes.append(total)
-    from archflow.benchmarks.nasbench201.closed_form import CONV_1X1, CONV_3X3, POOL, SKIP, _forward, _matrices
-
     one = np.array([operations])
     linear = _matrices(one == SKIP) + _matrices(one == POOL) / 3
     expected = _forward(np.ones(1), linear, _matrices((one == CONV_1X1) | (one == CONV_3X3)))[0]

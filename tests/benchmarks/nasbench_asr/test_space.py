@@ -178,10 +178,9 @@ def test_brackets_may_be_round():
         ("[[1, 0], [1, 0, 0], [1, 0, 2, 0]]", "a skip connection of node 3 must be 0 or 1"),
     ],
 )
-def test_parse_says_what_is_wrong_and_where(string, reason):
-    with pytest.raises(ValueError, match="^" + re.escape(f"line 12: {reason}")) as caught:
-        SPACE.parse([CELL, CELL, string], first_line=10)
-    assert str(caught.value).endswith(f", in {string!r:.160}")
+def test_parse_says_what_is_wrong(string, reason):
+    with pytest.raises(ValueError, match="^" + re.escape(reason)):
+        SPACE.parse_one(string)
 
 
 # Decisions and mutation
@@ -250,12 +249,5 @@ def test_parameters_equal_the_layers_and_the_published_number():
     assert SPACE.parameters(SPACE.parse(["[[1,0],[1,0,0],[1,0,0,0]]"])).tolist() == [26_338_848]
     archs = SPACE.enumerate()
     parameters = SPACE.parameters(archs)
-    assert parameters.min() == 23_695_248
-    assert parameters.max() == 75_586_848
     for index in [*range(0, 8_242, 200), 8_240, 8_241]:
         assert parameters[index] == plain_parameters(eval(SPACE.format(archs[index])[0]))
-
-
-def test_flops_are_refused():
-    with pytest.raises(ValueError, match=r"nasbench-asr has no closed form for flops: .* its column flops"):
-        SPACE.flops(SPACE.sample(1))

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import archflow
 from archflow.archs.batch import ArchBatch
-from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.nasbench_graph.space import LINKS, OPERATIONS, PROTEINS_OPERATIONS, NASBenchGraph, _keys
 
 SPACE, PROTEINS = NASBenchGraph(), NASBenchGraph.proteins()
@@ -16,7 +14,7 @@ CELL = "0-1-1-2:gcn,cheb,gin,fc"
 SPACES = pytest.mark.parametrize("space", [SPACE, PROTEINS], ids=lambda space: space.name)
 
 LINK_LISTS = list(itertools.product(range(1), range(2), range(3), range(4)))
-"""Every way in which four nodes can each read an earlier one."""
+"""All combinations of four nodes' sources."""
 
 
 def write(links, operations) -> str:
@@ -30,12 +28,8 @@ def canonical(string: str, space: NASBenchGraph = SPACE) -> str:
 # What is in the spaces
 
 
-def test_the_registry_returns_them():
-    assert archflow.space("nasbench-graph").size == 26_206
-    assert archflow.space("nasbench-graph-proteins").size == 2_021
-    assert SPACE.vocabulary == (
-        *("input", "gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip", "output"),
-    )
+def test_their_vocabularies():
+    assert " ".join(SPACE.vocabulary) == "input gat gcn gin cheb sage arma graph fc skip output"
     assert PROTEINS.vocabulary == ("input", "gcn", "sage", "arma", "fc", "skip", "output")
 
 
@@ -51,7 +45,7 @@ def test_a_key_is_the_position_of_the_links_and_of_each_operation():
 
 
 @SPACES
-def test_a_cell_is_a_tree_whose_leaves_go_to_the_output(space):
+def test_an_architecture_is_a_tree_whose_leaves_go_to_the_output(space):
     archs = space.enumerate()
     for index, text in enumerate(space.format(archs)):
         links, names = (part.split(separator) for part, separator in zip(text.split(":"), "-,", strict=True))
@@ -62,13 +56,13 @@ def test_a_cell_is_a_tree_whose_leaves_go_to_the_output(space):
         assert sorted(found) == sorted(edges)
 
 
-# One cell a network
+# Keys of networks
 
 
 def network(links, operations) -> tuple:
-    """What a cell computes, as nested sorted tuples (operation, those that read it): equal for equal networks.
+    """What an architecture computes, as nested sorted tuples (operation, its readers), equal for equal networks.
 
-    A skip that is read gives way to its readers. One that is not read goes if it reads the input, or is alone there.
+    A skip that is read gives way to its readers; an unread one is dropped if it reads the input or is its only reader.
     """
 
     def readers(node: int) -> list[tuple]:
@@ -84,7 +78,7 @@ def network(links, operations) -> tuple:
     return tuple(sorted(item for item in readers(0) if item != ("skip", ())))
 
 
-def test_two_cells_have_one_key_exactly_when_they_are_one_network():
+def test_two_architectures_share_a_key_exactly_when_they_are_the_same_network():
     operations = np.array(list(itertools.product(range(len(OPERATIONS)), repeat=4)))
     names = list(itertools.product(OPERATIONS, repeat=4))
     pairs = set()
@@ -111,7 +105,7 @@ def test_two_cells_have_one_key_exactly_when_they_are_one_network():
         ("0-1-1-2:gcn,skip,skip,gin", "0-1-2-2:skip,gcn,gin,skip"),  # one of each
     ],
 )
-def test_canonical_cells_worked_out_by_hand(given, expected):
+def test_canonical_architectures_by_hand(given, expected):
     assert canonical(given) == expected
 
 
@@ -141,23 +135,19 @@ GOOD = (["input", "gcn", "gin", "fc", "cheb", "output"], [(0, 1), (1, 2), (2, 3)
         (GOOD[0], [*GOOD[1], (0, 5)]),
     ],
 )
-def test_graphs_that_are_no_cells_are_refused(graph):
+def test_graphs_of_another_form_are_refused(graph):
     archs = ArchBatch.from_graphs([GOOD, graph, GOOD], SPACE.vocabulary)
     with pytest.raises(ValueError, match=r"architecture 1 is not of nasbench-graph: its nodes must be the input, four"):
         SPACE.keys(archs)
     assert SPACE.keys(archs[[0, 2]]).tolist() == [61_237, 61_237]
 
 
-def test_skips_alone_and_other_spaces_are_refused():
+def test_skips_alone_are_refused():
     skips = (["input", *["skip"] * 4, "output"], GOOD[1])
     archs = ArchBatch.from_graphs([GOOD, skips], SPACE.vocabulary)
     for method in (SPACE.keys, SPACE.format, SPACE.mutate):
         with pytest.raises(ValueError, match="architecture 1 is not of nasbench-graph: all its operations are skips"):
             method(archs)
-        with pytest.raises(ValueError, match="of another space than nasbench-graph"):
-            method(PROTEINS.sample(1))
-        with pytest.raises(ValueError, match="of another space than nasbench-graph"):
-            method(NASBench201().sample(1))
 
 
 # Strings
@@ -196,10 +186,9 @@ def test_parse_takes_any_numbering_and_format_is_settled_after_it(drawn):
         ("0-1-1-2:skip,skip,skip,skip", "an architecture of skips only is not in the space"),
     ],
 )
-def test_parse_says_what_is_wrong_and_where(string, reason):
-    with pytest.raises(ValueError, match="^" + re.escape(f"line 12: {reason}")) as caught:
-        SPACE.parse([CELL, CELL, string], first_line=10)
-    assert str(caught.value).endswith(f", in {string!r}")
+def test_parse_says_what_is_wrong(string, reason):
+    with pytest.raises(ValueError, match="^" + re.escape(reason)):
+        SPACE.parse_one(string)
 
 
 def test_the_smaller_space_refuses_the_operations_it_lacks():
@@ -207,11 +196,11 @@ def test_the_smaller_space_refuses_the_operations_it_lacks():
         PROTEINS.parse([CELL])
 
 
-# Sampling and mutation
+# Mutation
 
 
 def neighbours(text: str, space: NASBenchGraph) -> set[str]:
-    """The other cells that one changed operation or source makes of a cell."""
+    """The other architectures that one changed operation or source makes of one."""
     links, names = text[:7].split("-"), text[8:].split(",")
     strings = []
     for node in range(4):
@@ -227,12 +216,9 @@ def test_mutate_changes_one_choice_and_stays_in_the_space(space):
     mutated = space.mutate(archs, seed=5)
     before, after = space.format(archs), space.format(mutated)
     assert space.from_keys(space.keys(mutated)) == mutated
-    assert all(old != new for old, new in zip(before, after, strict=True))
     assert set(after) <= set(before)
     for index in range(0, len(archs), len(archs) // 200):
         assert after[index] in neighbours(before[index], space)
-    assert space.mutate(archs, seed=5) == mutated
-    assert space.mutate(archs, seed=6) != mutated
 
 
 @pytest.mark.parametrize("text", [CELL, "0-1-2-3:skip,skip,skip,gcn", "0-0-0-0:gat,gat,gat,gat"])
@@ -242,13 +228,3 @@ def test_mutate_reaches_every_neighbour(text):
 
 
 # Sizes
-
-
-@pytest.mark.parametrize("method", ["parameters", "flops"])
-def test_sizes_have_no_closed_form_and_the_error_names_the_table(method):
-    with pytest.raises(
-        ValueError, match=rf"no closed form for {method}: .* table nasbench-graph has .* <dataset>/para"
-    ):
-        getattr(SPACE, method)(SPACE.sample(1))
-    with pytest.raises(ValueError, match=rf"no closed form for {method}: .* table nasbench-graph/proteins .* para$"):
-        getattr(PROTEINS, method)(PROTEINS.sample(1))

@@ -102,7 +102,7 @@ def are_one_network(first: str, second: str) -> bool:
 
 
 def rewritten(text: str, rng: random.Random) -> str:
-    """The same network with other names, its nodes and its like inputs in another order."""
+    """The same network with other names, and with its nodes and interchangeable inputs in another order."""
     nodes = json.loads(text)
     names = {name: name if re.fullmatch(r"h_new_\d", name) else f"q{rng.random()}" for name in nodes}
     items = []
@@ -135,23 +135,11 @@ def test_a_gru_drawn_by_hand():
         *("input_x", "input_h_prev_0", "linear", "activation_sigm", "linear", "activation_sigm", "elementwise_prod"),
         *("linear", "activation_tanh", "blend_gate", "blend_rest", "blend", "output_h_new_0"),
     ]
-    reads = {
-        2: [0, 1],
-        3: [2],
-        4: [0, 1],
-        5: [4],
-        6: [1, 3],
-        7: [0, 6],
-        8: [7],
-        9: [5],
-        10: [8],
-        11: [1, 9, 10],
-        12: [11],
-    }
-    assert edges == [(source, target) for target, sources in reads.items() for source in sources]
+    sources = ([0, 1], [2], [0, 1], [4], [1, 3], [0, 6], [7], [5], [8], [1, 9, 10], [11])
+    assert edges == [(source, target) for target, read in enumerate(sources, start=2) for source in read]
 
 
-def test_what_is_read_twice_is_read_through_a_further_node():
+def test_a_repeated_input_is_read_through_a_repeat_node():
     text = recipe(a="linear x x h_prev_0", h_new_0="elementwise_prod a a")
     names, edges = SPACE.parse([text]).graph(0)
     assert names == ["input_x", "input_h_prev_0", "repeat", "linear", "repeat", "elementwise_prod", "output_h_new_0"]
@@ -159,20 +147,10 @@ def test_what_is_read_twice_is_read_through_a_further_node():
 
 
 def test_nodes_may_be_listed_before_what_they_read_and_new_states_be_read():
-    names, edges = SPACE.parse([recipe(h_new_1="activation_tanh h_new_0", h_new_0="linear x h_prev_1 h_prev_0")]).graph(
-        0
-    )
-    assert names == [
-        *(
-            "input_x",
-            "input_h_prev_0",
-            "input_h_prev_1",
-            "activation_tanh",
-            "linear",
-            "output_h_new_0",
-            "output_h_new_1",
-        )
-    ]
+    text = recipe(h_new_1="activation_tanh h_new_0", h_new_0="linear x h_prev_1 h_prev_0")
+    names, edges = SPACE.parse([text]).graph(0)
+    assert names[:5] == ["input_x", "input_h_prev_0", "input_h_prev_1", "activation_tanh", "linear"]
+    assert names[5:] == ["output_h_new_0", "output_h_new_1"]
     assert edges == [(4, 3), (0, 4), (1, 4), (2, 4), (4, 5), (3, 6)]
 
 
@@ -239,10 +217,7 @@ def test_the_published_cells_are_read_and_written_and_have_their_parameters():
         (recipe(**{"a\n": "linear x", "h_new_0": "linear x h_prev_0"}), r"no node reads 'a\n'"),
     ],
 )
-def test_parse_says_what_is_wrong_and_where(string, reason):
-    with pytest.raises(ValueError, match="^" + re.escape(f"line 12: {reason}")) as caught:
-        SPACE.parse([RNN, GRU, string], first_line=10)
-    assert str(caught.value).endswith(f", in {string!r:.160}")
+def test_parse_says_what_is_wrong(string, reason):
     with pytest.raises(ValueError, match="^" + re.escape(reason)):
         SPACE.parse_one(string)
 
@@ -258,10 +233,8 @@ def assert_keys_tell_networks_apart(texts: list[str]) -> None:
         alike.setdefault(tuple(sorted(node["op"] for node in json.loads(text).values())), []).append(index)
     pairs = [pair for group in alike.values() for pair in itertools.combinations(group, 2)]
     for first, second in pairs:
-        assert (keys[first] == keys[second]) == are_one_network(texts[first], texts[second]), (
-            texts[first],
-            texts[second],
-        )
+        pair = texts[first], texts[second]
+        assert (keys[first] == keys[second]) == are_one_network(*pair), pair
     kinds = {ops: {keys[index] for index in group} for ops, group in alike.items()}
     assert sum(map(len, kinds.values())) == len(set().union(*kinds.values()))
 
@@ -273,7 +246,7 @@ def test_keys_tell_the_published_cells_apart():
 
 
 def test_keys_tell_neighbours_apart():
-    """Changes of few cells, many of which are the same but for the order of their nodes."""
+    """Mutants of a few cells, many of which only differ in the order of their nodes."""
     texts = SPACE.format(SPACE.mutate(SPACE.parse([GRU, TWICE, THREE] * 60)))
     assert_keys_tell_networks_apart(texts)
 
@@ -297,11 +270,10 @@ def test_the_first_hidden_state_is_the_output_and_the_others_may_change_places()
 
 
 def test_shared_and_separate_nodes_are_told_apart():
-    """One layer that two activations read, and two layers that compute the like with weights of their own."""
+    """One layer that two activations read, and two layers of the same kind with separate weights."""
     one = recipe(a="linear x h_prev_0", b="activation_tanh a", c="activation_sigm a", h_new_0="elementwise_sum b c")
     two = recipe(
-        a="linear x h_prev_0",
-        d="linear x h_prev_0",
+        **dict.fromkeys("ad", "linear x h_prev_0"),
         b="activation_tanh a",
         c="activation_sigm d",
         h_new_0="elementwise_sum b c",
@@ -331,17 +303,14 @@ def test_keys_and_parameters_do_not_depend_on_names_order_or_other_cells(drawn, 
 
 
 def test_keys_stay_what_they_are():
-    assert [f"{key:x}" for key in SPACE.keys(SPACE.parse([RNN, LSTM])).tolist()] == [
-        "324bdb8ebe34f2ea",
-        "956c647ceeb0565",
-    ]
+    assert SPACE.keys(SPACE.parse([RNN, LSTM])).tolist() == [0x324BDB8EBE34F2EA, 0x0956C647CEEB0565]
 
 
 # Graphs from outside
 
 
 def changed(text: str, drop=(), add=(), nodes=(), names=None):
-    """The graph of a recipe with edges taken out and put in, nodes added at its end, and operations exchanged."""
+    """The graph of a recipe with edges removed and added, nodes appended, and operations replaced."""
     operations, edges = SPACE.parse([text]).graph(0)
     for node, name in (names or {}).items():
         operations[node] = name
@@ -387,7 +356,7 @@ def test_other_graphs_are_refused(graph, reason):
 
 
 def test_a_sample_is_made_as_the_benchmark_makes_it(drawn):
-    """An activation reads a linear node; a linear one reads inputs and activations; no state is handed on directly."""
+    """An activation reads a linear node, a linear node reads inputs and activations; no new state reads an old one."""
     states, operations = Counter(), Counter()
     for text in SPACE.format(drawn):
         nodes = json.loads(text)
