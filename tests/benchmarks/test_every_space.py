@@ -65,7 +65,7 @@ SPACES = [*(archflow.space(name) for name in archflow.spaces()), SMALL, LARGE]
 LISTED = [space for space in SPACES if space.size and space.size < 1e9]
 DECIDED = [space for space in SPACES if space.decisions]
 FREE = [space for space in DECIDED if prod(len(decision.options) for decision in space.decisions) == space.size]
-"""Spaces in which every tuple of choices is an architecture of its own."""
+"""Spaces in which every tuple of choices is a different architecture."""
 CHANGED_ONCE = [space for space in FREE if space.name != "darts"]
 """Of these, those whose mutants differ in one decision: another source in DARTS may put the node's edges in order."""
 SKELETONS = [space for space in CHANGED_ONCE if space not in (SMALL, LARGE)]
