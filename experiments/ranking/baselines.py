@@ -3,8 +3,8 @@
 Appends one JSON line a run to RUNS (those that are there are not run again), then prints a Markdown table of all of
 them. FOLDER holds nasbench201.csv.gz, nasbench101.csv.gz, nasbench301.csv.gz and transnas101_micro.csv.gz, numbers
 published with the benchmarks; without it, only the table nasbench201/analog is studied. The split is that of
-archflow.evaluate; the labelled architectures and the 40 for validation are all used for fitting, as these heads select
-nothing. Permutations from 0 are for reporting, those from 100 on were used to choose settings.
+archflow.studies.protocol; the labelled architectures and the 40 for validation are all used for fitting, as these heads
+select nothing. Permutations from 0 are for reporting, those from 100 on were used to choose settings.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from archflow.evaluate import default_pool, figures, proxy_column, split
-from archflow.tables import Table
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.stats import norm
 
 import archflow
+from archflow.archs.simplify import simplified
+from archflow.benchmarks.table import Table
 from archflow.paths import path_features, weisfeiler_leman_features
 from archflow.ranking.columns import Blocks
 from archflow.ranking.ensemble import Ensemble
 from archflow.ranking.gp import GaussianProcess, GPSettings
+from archflow.ranking.metrics import scores_of
 from archflow.ranking.trees import ExtraTrees
+from archflow.studies.protocol import default_pool, split
+from archflow.zero_cost.columns import proxy_values
 
 LEVELS = (0.5, 0.8, 0.95)
 WL_COLUMNS = 400
@@ -71,6 +74,9 @@ HEADS: dict[str, tuple[Callable[[], Head], tuple[str, ...]]] = {
     "gp paths": (GaussianProcess, ("paths",)),
     "gp proxies": (GaussianProcess, ("proxies",)),
     "gp paths+proxies": (GaussianProcess, ("paths", "proxies")),
+    "gp simplified": (GaussianProcess, ("simplified",)),
+    "gp paths+simplified+proxies": (GaussianProcess, ("paths", "simplified", "proxies")),
+    "gp+trees paths+simplified+proxies": (Ensemble, ("paths", "simplified", "proxies")),
     "gp rbf paths+proxies": (lambda: GaussianProcess(GPSettings(kernel="rbf")), ("paths", "proxies")),
     "gp paths+proxies+wl": (GaussianProcess, ("paths", "proxies", "wl")),
     "gp wl": (GaussianProcess, ("wl",)),
@@ -135,7 +141,7 @@ def measured(problem: Problem, method: str, permutation: int, labels: int) -> Ru
         halves = [norm.ppf((1 + level) / 2) * std for level in LEVELS]
         bounds = [(head.to_labels(score - half), head.to_labels(score + half)) for half in halves]
         covered = tuple(float(((low <= test) & (test <= high)).mean()) for low, high in bounds)
-    tau, p_at_1, p_at_5 = figures(test, score).values()
+    tau, p_at_1, p_at_5 = astuple(scores_of(test, score))
     return Run(problem.name, method, permutation, len(known), tau, p_at_1, p_at_5, *seconds, covered)
 
 
@@ -184,7 +190,7 @@ def problem(
 ) -> Problem:
     """All columns of a table; 1 % of its pool is labelled, if nothing else is said."""
     archs, pool = table.archs, default_pool(table.space.name, len(table))
-    columns = proxy_column(table, proxies)
+    columns = proxy_values(table, proxies)
     assert columns is not None
     names = [f"proxy {name}" for name in table.space.proxies]
     if "measured" in proxies:
@@ -197,6 +203,7 @@ def problem(
     onehot[archs.owners, place, archs.operations] = 1
     blocks = {
         "paths": path_features(archs).values,
+        "simplified": path_features(simplified(archs)).values,
         "proxies": columns,
         "wl": counts[:, np.argsort(-spread)[:WL_COLUMNS]].toarray(),
         "onehot": onehot.reshape(len(archs), -1),
