@@ -15,6 +15,7 @@ import time
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from baselines import csv_rows, numbers, parsed, rows_of
@@ -22,6 +23,7 @@ from deep_kernel import tuned
 from jaxtyping import Float
 from numpy import ndarray
 from regression import Regression
+from scipy.linalg import block_diag
 
 import archflow
 from archflow.archs.batch import ArchBatch
@@ -40,35 +42,30 @@ from archflow.studies.protocol import default_pool, split
 from archflow.zero_cost.columns import proxy_values
 
 COMMON = ("input", "conv3x3", "conv1x1", "pool", "output")
-COMMON_NAME = {"nor_conv_3x3": 1, "conv3x3-bn-relu": 1, "nor_conv_1x1": 2, "conv1x1-bn-relu": 2, "output": 4}
-COMMON_NAME |= {"avg_pool_3x3": 3, "maxpool3x3": 3}
-SOURCE_LABELS = 3000
-COMPONENTS = 16
+COMMON_NAME = {"nor_conv_3x3": 1, "nor_conv_1x1": 2, "avg_pool_3x3": 3, "output": 4}
+COMMON_NAME |= {"conv3x3-bn-relu": 1, "conv1x1-bn-relu": 2, "maxpool3x3": 3}
+OTHER = {"nasbench101": "nasbench201", "nasbench201": "nasbench101"}
+EPOCHS, SOURCE_LABELS, COMPONENTS = 25, 3000, 16
 
 
 @dataclass(frozen=True)
 class Pretext:
-    """How an encoder is pre-trained. ``targets``: "fgp", "fgp+transfer" or "paths"; ``draws``: of the surrogate."""
+    """How an encoder is pre-trained: on which graphs, on what, and on how many draws of the flow surrogate."""
 
-    simplified: bool
-    targets: str = "fgp"
+    graphs: Literal["raw", "simplified", "common"]
+    targets: Literal["fgp", "transfer", "paths", "joint"] = "fgp"
     draws: int = 1
-    lambda1: float = 0.5
-    epochs: int = 25
-    hidden: int = 64
-    layers: int = 3
-    encoder: str = "resgatedgcn"
 
 
 PRETEXTS = {
-    "raw": Pretext(False),
-    "simplified": Pretext(True),
-    "proxies only": Pretext(True, lambda1=0.0),
-    "paths": Pretext(True, "paths"),
-    "draws": Pretext(True, draws=8),
-    "transfer": Pretext(True, "fgp+transfer"),
+    "raw": Pretext("raw"),
+    "simplified": Pretext("simplified"),
+    "paths": Pretext("simplified", "paths"),
+    "draws": Pretext("simplified", draws=8),
+    "transfer": Pretext("simplified", "transfer"),
+    "joint": Pretext("common", "joint"),
 }
-FORMS = ("", " pca", " tuned")
+FORMS = ("", " pca", " tuned", " averaged")
 
 
 @dataclass(frozen=True)
@@ -87,10 +84,9 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A table: its architectures, as they are and as what they compute, accuracies and blocks of columns."""
+    """A table: its architectures as they are, as what they compute, and that in words that both spaces know."""
 
-    name: str
-    graphs: tuple[ArchBatch, ArchBatch]
+    graphs: dict[str, ArchBatch]
     accuracy: Float[ndarray, " archs"]
     blocks: dict[str, Float[ndarray, "archs _"]]
 
@@ -139,9 +135,9 @@ def problem(name: str, folder: Path) -> Problem:
         table = parsed(name, [f"{row['adjacency']}:{each}" for row, each in zip(rows, names, strict=True)])
         accuracy, proxies = numbers(rows, "val_acc_108ep"), proxy_values(table, "closed-form")
     assert proxies is not None
-    graphs = table.archs, simplified(table.archs)
-    blocks = {"paths": path_features(graphs[0]).values, "simplified": path_features(graphs[1]).values}
-    return Problem(name, graphs, accuracy, {**blocks, "proxies": proxies})
+    graphs = {"raw": table.archs, "simplified": simplified(table.archs), "common": common(simplified(table.archs))}
+    blocks = {"paths": path_features(graphs["raw"]).values, "simplified": path_features(graphs["simplified"]).values}
+    return Problem(graphs, accuracy, {**blocks, "proxies": proxies})
 
 
 def measured(name: str, folder: Path, method: str, seed: int, permutation: int) -> Run:
@@ -150,21 +146,26 @@ def measured(name: str, folder: Path, method: str, seed: int, permutation: int) 
     pool = default_pool(name, len(its.accuracy))
     part = split(len(its.accuracy), pool, int(pool * 0.01 + 1e-9), permutation)
     known, blocks = np.concatenate([part.labelled, part.validation]), dict(its.blocks)
+    form = next(form for form in reversed(FORMS) if method.endswith(form))
     begun = time.perf_counter()
     if method == "transfer column":
         blocks["transfer"] = transferred(name, folder)
     elif method != "none":
-        form = next(form for form in reversed(FORMS) if method.endswith(form))
         pretext = PRETEXTS[method.removesuffix(form)]
         model = pretrained(name, folder, pretext, seed)
         begun = time.perf_counter()
-        graphs = its.graphs[pretext.simplified]
+        graphs = its.graphs[pretext.graphs]
         if form == " tuned":
             model = tuned(model, graphs, blocks, known, its.accuracy[known])
         embedding = encode(model, graphs).numpy()
         blocks["embedding"] = components(embedding) if form == " pca" else embedding
-    head = GaussianProcess().fit(rows_of(blocks, known), its.accuracy[known], blocks)
-    score, _ = head.predict(rows_of(blocks, part.test))
+    base = its.blocks if form == " averaged" else blocks
+    head = GaussianProcess().fit(rows_of(base, known), its.accuracy[known], base)
+    score, _ = head.predict(rows_of(base, part.test))
+    if form == " averaged":  # with a process that reads no path features, so that their errors differ
+        few = {name: blocks[name] for name in ("proxies", "embedding")}
+        other = GaussianProcess().fit(rows_of(few, known), its.accuracy[known], few)
+        score = score + other.predict(rows_of(few, part.test))[0]
     seconds = time.perf_counter() - begun
     tau, p_at_1, p_at_5 = astuple(scores_of(its.accuracy[part.test], score))
     return Run(name, method, seed, permutation, tau, p_at_1, p_at_5, seconds)
@@ -180,45 +181,48 @@ def components(embedding: Float[ndarray, "archs width"]) -> Float[ndarray, "arch
 def pretrained(name: str, folder: Path, pretext: Pretext, seed: int) -> Encoder:
     """An encoder that learned a pretext task on all architectures of a table."""
     its = problem(name, folder)
-    archs, proxies = its.graphs[pretext.simplified], its.blocks["proxies"]
-    settings = {"hidden": pretext.hidden, "layers": pretext.layers}
-    model = seeded_encoder(pretext.encoder, archs.vocabulary, seed, settings)
+    archs, proxies = its.graphs[pretext.graphs], its.blocks["proxies"]
+    model = seeded_encoder("resgatedgcn", archs.vocabulary, seed, {"hidden": 64, "layers": 3})
     if pretext.targets == "paths":
         blocks = {block: its.blocks[block] for block in ("simplified", "proxies")}
         task: Task = Regression(np.hstack([Scaling.of(x, block)(x, block) for block, x in blocks.items()]))
     else:
-        if pretext.targets == "fgp+transfer":
+        if pretext.targets == "transfer":
             proxies = np.hstack([proxies, transferred(name, folder)])
+        if pretext.targets == "joint":
+            other = problem(OTHER[name], folder)
+            theirs = np.hstack([other.accuracy[:, None], other.blocks["proxies"]])
+            archs = ArchBatch.concatenate([archs, other.graphs["common"]])
+            proxies = block_diag(proxies, theirs)
+            proxies[: len(its.accuracy), -theirs.shape[1] :] = proxies[len(its.accuracy) :, : -theirs.shape[1]] = np.nan
         task = FGP.for_space(
             *(len(archs.vocabulary), published(name), proxies, seed),
             draws=pretext.draws,
             proxy_loss="regression",
-            lambda1=pretext.lambda1,
+            lambda1=0.5,
             lambda2=0.5,
         )
-    begun = time.perf_counter()
-    losses = pretrain(model, archs, task, epochs=pretext.epochs, batch_size=512, seed=seed, device="cpu").losses
-    last = {term: round(values[-1], 4) for term, values in losses.items()}
-    print(f"{name} {pretext} seed {seed}: {time.perf_counter() - begun:.0f} s, {last}", flush=True)
+    done = pretrain(model, archs, task, epochs=EPOCHS, batch_size=512, seed=seed, device="cpu")
+    last = {term: round(values[-1], 4) for term, values in done.losses.items()}
+    print(f"{name} {pretext} seed {seed}: {done.seconds:.0f} s, {last}", flush=True)
     return model
 
 
 @cache
 def transferred(name: str, folder: Path) -> Float[ndarray, "archs 1"]:
     """What a process on path features that spaces share predicts, having learned accuracies of the other table."""
-    other = problem({"nasbench101": "nasbench201", "nasbench201": "nasbench101"}[name], folder)
-    here, there = common(problem(name, folder).graphs[1]), common(other.graphs[1])
+    other = problem(OTHER[name], folder)
+    here, there = (path_features(each.graphs["common"]).values for each in (problem(name, folder), other))
     labelled = np.random.default_rng(0).permutation(len(there))[:SOURCE_LABELS]
     reference = {"paths": np.concatenate([here, there])}
     head = GaussianProcess(GPSettings(steps=15)).fit({"paths": there[labelled]}, other.accuracy[labelled], reference)
     return head.predict({"paths": here})[0][:, None]
 
 
-def common(archs: ArchBatch) -> Float[ndarray, "archs _"]:
-    """Path features in words that both spaces know."""
-    number = np.array([COMMON_NAME.get(name, 0) for name in archs.vocabulary])
-    operations = number[archs.operations]
-    return path_features(ArchBatch(operations, archs.node_offsets, archs.edges, archs.edge_offsets, COMMON)).values
+def common(archs: ArchBatch) -> ArchBatch:
+    """The same graphs over words that both spaces know."""
+    operations = np.array([COMMON_NAME.get(name, 0) for name in archs.vocabulary])[archs.operations]
+    return ArchBatch(operations, archs.node_offsets, archs.edges, archs.edge_offsets, COMMON)
 
 
 def markdown(runs: list[Run]) -> str:
