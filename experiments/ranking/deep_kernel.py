@@ -15,11 +15,16 @@ from archflow.encoding.registry import encode
 from archflow.ranking.columns import Blocks, normal_scores
 from archflow.ranking.gp import GaussianProcess, Hyperparameters, distances, log_marginal_likelihood, log_prior
 
-TUNING_STEPS, TUNING_RATE = 40, 3e-4
+STEPS = 40
 
 
 def tuned(
-    model: Encoder, archs: ArchBatch, blocks: Blocks, known: Int[ndarray, " n"], labels: Float[ndarray, " n"]
+    model: Encoder,
+    archs: ArchBatch,
+    blocks: Blocks,
+    known: Int[ndarray, " n"],
+    labels: Float[ndarray, " n"],
+    rate: float,
 ) -> Encoder:
     """A copy of an encoder, trained by the marginal likelihood of the process with all blocks and its embedding."""
     model = copy.deepcopy(model).train()
@@ -30,9 +35,9 @@ def tuned(
     head.fit({name: columns[known] for name, columns in first.items()}, labels, first)
     names, y, few = list(head.columns.scalings), torch.from_numpy(normal_scores(labels)), archs[known]
     log_theta = [value.log().requires_grad_() for value in head.theta]
-    groups = [{"params": list(model.parameters()), "lr": TUNING_RATE}, {"params": log_theta, "lr": 0.02}]
+    groups = [{"params": list(model.parameters()), "lr": rate}, {"params": log_theta, "lr": 0.02}]
     optimiser = torch.optim.Adam(groups)
-    for _ in range(TUNING_STEPS):
+    for _ in range(STEPS):
         z = (model(few).double() - mean) / std
         X = [z if block == "embedding" else x for block, x in zip(names, head.X, strict=True)]
         r = torch.stack([safe_distances(x) for x in X])

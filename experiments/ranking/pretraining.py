@@ -65,7 +65,8 @@ PRETEXTS = {
     "transfer": Pretext("simplified", "transfer"),
     "joint": Pretext("common", "joint"),
 }
-FORMS = ("", " pca", " tuned", " averaged")
+RATES = {" tuned": 3e-4, " nudged": 3e-5}
+FORMS = ("", " pca", *RATES, " averaged")
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ def measured(name: str, folder: Path, method: str, seed: int, permutation: int) 
         model = pretrained(name, folder, pretext, seed)
         begun = time.perf_counter()
         graphs = its.graphs[pretext.graphs]
-        if form == " tuned":
-            model = tuned(model, graphs, blocks, known, its.accuracy[known])
+        if form in RATES:
+            model = tuned(model, graphs, blocks, known, its.accuracy[known], RATES[form])
         embedding = encode(model, graphs).numpy()
         blocks["embedding"] = components(embedding) if form == " pca" else embedding
     base = its.blocks if form == " averaged" else blocks
