@@ -24,7 +24,7 @@ from numpy import ndarray
 from scipy.stats import norm
 
 import archflow
-from archflow.archs.simplify import is_simple, simplified
+from archflow.archs.simplify import simplified
 from archflow.benchmarks.table import Table
 from archflow.paths import path_features, weisfeiler_leman_features
 from archflow.ranking.columns import Blocks
@@ -217,6 +217,7 @@ def problem(
     onehot[archs.owners, place, archs.operations] = 1
     blocks = {
         "paths": path_features(archs).values,
+        "simplified": path_features(simplified(archs)).values,
         "proxies": columns,
         "wl": counts[:, np.argsort(-spread)[:WL_COLUMNS]].toarray(),
         "onehot": onehot.reshape(len(archs), -1),
