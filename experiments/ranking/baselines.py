@@ -217,13 +217,13 @@ def problem(
     onehot[archs.owners, place, archs.operations] = 1
     blocks = {
         "paths": path_features(archs).values,
-        "simplified": path_features(simplified(archs)).values,
         "proxies": columns,
         "wl": counts[:, np.argsort(-spread)[:WL_COLUMNS]].toarray(),
         "onehot": onehot.reshape(len(archs), -1),
     }
-    if not is_simple(archs):
-        blocks["simplified"] = path_features(simplified(archs)).values
+    simple = simplified(archs)
+    if simple is not archs:
+        blocks["simplified"] = path_features(simple).values
     return Problem(name, accuracy, blocks, tuple(names), pool, labelled or int(pool * 0.01 + 1e-9))
 
 
