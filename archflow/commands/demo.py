@@ -51,7 +51,7 @@ def text_of(what: str, result: Any) -> str:
     texts: dict[str, Callable[[Any], str]] = {
         "labels": _labels,
         "row": _row,
-        "first": lambda row: f"{'  (the first split alone)':{_NAMES}}{_scores(row)}",
+        "first": lambda row: f"{'  (the first split)':{_NAMES}}{_scores(row)}",
         "suggestions": _suggestions,
         "second_round": _second_round,
         "search": _search,
