@@ -398,7 +398,7 @@ def test_an_array_in_place_of_a_table(tmp_path, name, content):
 def test_a_result_of_another_form(tmp_path, changes):
     line = {name: value for name, value in {**studies.line(1), **changes}.items() if value is not ...}
     (tmp_path / lines.FILE).write_text(json.dumps(studies.line(0)) + "\n" + json.dumps(line) + "\n")
-    refused(lambda: lines.read(tmp_path), f"line 2 of {tmp_path / lines.FILE} is no result of a study")
+    refused(lambda: lines.read(tmp_path), f"line 2 of {tmp_path / lines.FILE} is not a study result")
 
 
 def test_a_result_that_nests(tmp_path):

@@ -164,7 +164,7 @@ def demonstrate(
         scores[row.method] = score
     taus, seconds, rankers = [], [], []
     for number, part in enumerate(bench.splits):
-        progress("gp, split", number, splits)
+        progress("gp (splits)", number, splits)
         begun = time.monotonic()
         rankers.append(bench.ranker(_known(part)))
         score = rankers[-1].predict(bench.archs, proxies=bench.proxies)
@@ -173,7 +173,7 @@ def demonstrate(
         scores.setdefault(GP, score)
         if number == 0:
             show("first", row_of(GP, taus, seconds))
-    progress("gp, split", splits, splits)
+    progress("gp (splits)", splits, splits)
     found(row_of(GP, taus, seconds))
 
     suggestions, second = two_rounds(bench, rankers[0], known, strings)

@@ -20,10 +20,11 @@ FILE = "results.jsonl"
 _MOST = 1_000_000_000
 """Bytes of the file; a line has some 3,000, the largest study some 3,000 lines."""
 _TEXTS = ("key", "space", "encoder", "pretext", "head", "column")
-_NUMBERS = ("labels", "share", "seed", "split", "tau", "p_at_1", "p_at_5", "seconds", "pretrain_seconds")
-_TYPES = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_NUMBERS, int | float | None), "settings": dict}
+_NUMBERS = ("labels", "seed", "split", "tau", "p_at_1", "p_at_5", "seconds", "pretrain_seconds")
+_TYPES = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_NUMBERS, int | float | None)}
+_TYPES |= {"share": int | float | str, "settings": dict}  # a share may be "pool"
 _OF_ALL = {"key", "space", "seed"}
-_OF_A_RUN = {*_TEXTS, *_NUMBERS}
+_OF_A_RUN = {*_TEXTS, *_NUMBERS, "share"}
 """What a line has that names a pretext task."""
 
 

@@ -149,9 +149,9 @@ def test_the_report_is_written_and_knows_what_it_shows(whole, data):
 def test_progress_tells_each_phase_to_its_end(whole):
     told = whole[0].told
     phases = list(dict.fromkeys(phase for phase, _, _ in told))
-    assert phases == ["gp, split", "search", "pre-training", "fine-tuning"]
+    assert phases == ["gp (splits)", "search", "pre-training", "fine-tuning"]
     last = {phase: (done, total) for phase, done, total in told}
-    assert last == {"gp, split": (2, 2), "search": (1, 1), "pre-training": (15_625, 15_625), "fine-tuning": (3, 3)}
+    assert last == {"gp (splits)": (2, 2), "search": (1, 1), "pre-training": (15_625, 15_625), "fine-tuning": (3, 3)}
 
 
 # On a small table

@@ -89,7 +89,7 @@ import sys
 from pathlib import Path
 from archflow.studies.lines import append
 for number in range(100):
-    append(Path(sys.argv[1]), {"key": f"{sys.argv[2]}-{number}", "filling": "x" * 5000})
+    append(Path(sys.argv[1]), {"key": f"{sys.argv[2]}-{number}", "space": "s", "seed": 0, "filling": "x" * 5000})
 """
 
 

@@ -481,7 +481,7 @@ def test_a_file_that_cannot_be_written(quick, tmp_path, monkeypatch, unprivilege
 @pytest.mark.parametrize("ending", ["partial", "log"])
 def test_a_folder_where_a_file_beside_it_is_to_be_written(quick, tmp_path, ending):
     (tmp_path / f"out.csv.{ending}").mkdir()
-    with pytest.raises(IsADirectoryError, match=rf"out\.csv\.{ending} is a folder; a file is to be written there$"):
+    with pytest.raises(IsADirectoryError, match=rf"out\.csv\.{ending} is a folder, but a file is to be written there$"):
         small("darts", DARTS, out=tmp_path / "out.csv")
     assert not quick.measured
     assert list(tmp_path.iterdir()) == [tmp_path / f"out.csv.{ending}"]

@@ -261,7 +261,7 @@ COMPACT = "(((0,3),(1,3),(0,3),(1,3),(0,2),(1,3),(0,2),(2,5)),((0,0),(1,0),(1,0)
         ),
         (COMPACT.replace("(2,5)", "(x,5)"), "node 5 of the normal cell must read from 0 … 4, not 'x'"),
         (COMPACT.replace("(2,5)", "(²,5)"), "node 5 of the normal cell must read from 0 … 4, not '²'"),
-        (COMPACT.replace("(2,5)", "(2)"), "unknown operation  in the normal cell (known: 0, 1, 2, 3, 4, 5, 6)"),
+        (COMPACT.replace("(2,5)", "(2)"), "unknown operation in the normal cell (known: 0, 1, 2, 3, 4, 5, 6)"),
         (COMPACT.replace("(2,5)", "(2,7)"), "unknown operation 7 in the normal cell (known: 0, 1, 2, 3, 4, 5, 6)"),
         (COMPACT.replace("(2,5)", "(2,5,6)"), "unknown operation 5,6 in the normal cell (known: 0"),
         (

@@ -184,7 +184,9 @@ def test_the_shared_cells_row_for_row(written):
 def test_a_truncated_file_of_the_folder(written, name, cut):
     folder = written()
     (folder / name).write_bytes((folder / name).read_bytes()[:cut])
-    with pytest.raises(ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or damaged"):
+    with pytest.raises(
+        ValueError, match=rf"{FOLDER} is not the NATS-Bench table: [^\n]*{name} is truncated or damaged"
+    ):
         nats_bench.read(folder)
     (folder / name).write_bytes(bz2.compress(bz2.decompress(RECORDS[0])[:cut]))
     with pytest.raises(ValueError, match=rf"{FOLDER} is not the NATS-Bench table: {name} is truncated or not a pickle"):
@@ -196,7 +198,7 @@ def test_a_damaged_file_of_the_folder(written):
     changed[len(changed) // 2] ^= 1
     folder = written({"000002.pickle.pbz2": bytes(changed)})
     with pytest.raises(
-        ValueError, match=rf"{FOLDER} is not the NATS-Bench table: 000002\.pickle\.pbz2 is truncated or"
+        ValueError, match=rf"{FOLDER} is not the NATS-Bench table: [^\n]*000002\.pickle\.pbz2 is truncated or"
     ):
         nats_bench.read(folder)
 
