@@ -15,7 +15,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import numpy as np
 from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.table import Table
 from archflow.support.progress import Progress, silent
-from archflow.support.reading import Budget, Files, decompress_bz2, expecting, open_files
+from archflow.support.reading import Budget, decompress_bz2, expecting, open_files
 from archflow.support.unpickle import restricted_load
 
 SETS = {
@@ -102,16 +101,14 @@ def _contents(path: Path, size: int, progress: Progress) -> tuple[list[str], lis
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
     """Names and unpickled contents of the files of the folder or archive."""
     with open_files(path, _FILES, BUDGET) as files, ThreadPoolExecutor() as pool:
-        names = iter(files.names)
-        while batch := list(islice(names, _AT_ONCE)):
-            # Decompressing takes nearly all the time, and runs in parallel.
-            for name, pickled in zip(batch, pool.map(partial(_decompressed, files), batch), strict=True):
+        # Members of an archive share one file handle, so they are read here; decompressing takes nearly all the time,
+        # and runs in parallel.
+        members = ((name, files.read(name)) for name in files.names)
+        while batch := list(islice(members, _AT_ONCE)):
+            decompressed = pool.map(lambda member: decompress_bz2(member[1], files.label(member[0]), _UNPACKED), batch)
+            for (name, _), pickled in zip(batch, decompressed, strict=True):
                 short = name.rpartition("/")[2]
                 yield short, restricted_load(short, io.BytesIO(pickled))
-
-
-def _decompressed(files: Files, name: str) -> bytes:
-    return decompress_bz2(files.read(name), files.label(name), _UNPACKED)
 
 
 def _numbers(record: Any) -> dict[str, float]:
