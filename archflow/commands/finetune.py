@@ -74,8 +74,13 @@ def finetune(
     labels, for_validation = len(data) + extra, extra if HEADS.find(head).needs_validation else 0
     used = {"labels": labels, "fit": labels - for_validation, "validation": for_validation}
     result = {
-        **{"out": str(out), "space": name, "head": head, "encoder": stands_on, **used},
-        **{"loss": ranker.losses[-1] if ranker.losses else None, "validation_tau": best},
+        "out": str(out),
+        "space": name,
+        "head": head,
+        "encoder": stands_on,
+        **used,
+        "loss": ranker.losses[-1] if ranker.losses else None,
+        "validation_tau": best,
     }
     parts = f" ({len(data):,} + {extra:,}{' for validation' if for_validation else ''})" if extra else ""
     assumed = "" if space or pretrained else ", which is assumed; --space names another"
