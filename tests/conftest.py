@@ -7,10 +7,15 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
 
 import archflow.support.files
 from archflow.commands.main import main
 from tests.forgetting import forgetting
+
+# The first call of a compiled loop compiles it; no test asserts a time.
+settings.register_profile("archflow", deadline=None)
+settings.load_profile("archflow")
 
 
 @pytest.fixture(scope="session", autouse=True)
