@@ -28,14 +28,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Float, Float32, Int
 from numba import njit
 from numpy import ndarray
 
 from archflow.archs.batch import ArchBatch
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 OF_A_SET = ("shortest path", "most on a path", "paths", "from sources", "into sinks")
 """The columns for each set of operations; the number of paths n is given as log(1 + n)."""
@@ -96,11 +99,16 @@ def operation_sets(inner: Sequence[int]) -> list[list[int]]:
     return [*sets, list(inner)]
 
 
-def weisfeiler_leman_features(archs: ArchBatch, hops: int) -> scipy.sparse.csr_array:
+def weisfeiler_leman_features(archs: ArchBatch, hops: int, directed: bool = False) -> scipy.sparse.csr_array:
     """Counts of each class of neighbourhood in each architecture, one column per class of 0, 1, …, ``hops`` hops.
 
     The classes are those of :meth:`ArchBatch.neighbourhoods`, numbered for this batch and its slices, so labelled and
     candidate architectures must come from one batch to share columns.
+
+    Args:
+        archs: any DAGs.
+        hops: the largest neighbourhood.
+        directed: whether predecessors and successors are counted apart.
 
     Returns:
         Counts, float32, of shape (archs, classes).
@@ -110,8 +118,10 @@ def weisfeiler_leman_features(archs: ArchBatch, hops: int) -> scipy.sparse.csr_a
     """
     if hops < 0:
         raise ValueError(f"hops must be 0 or more, not {hops}")
+    import scipy.sparse
+
     parts = []
-    for classes in archs.neighbourhoods(hops):
+    for classes in archs.neighbourhoods(hops, directed):
         ones = np.ones(len(classes), np.float32)
         parts.append(scipy.sparse.coo_array((ones, (archs.owners, classes.astype(np.int64)))).tocsr())
     return scipy.sparse.csr_array(scipy.sparse.hstack(parts, "csr"))

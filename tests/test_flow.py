@@ -41,7 +41,7 @@ def assert_equal_to(found, expected, tolerance):
 # Equal to the equations
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(lists_of_graphs(max_size=4), DRAWS, ALPHAS)
 def test_equal_to_the_equations(graphs, draw, alpha):
     found = flow_surrogate(batch_of(graphs), draw, alpha)
@@ -49,7 +49,7 @@ def test_equal_to_the_equations(graphs, draw, alpha):
     assert_equal_to(found, reference(graphs, draw, alpha), 1e-10)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(lists_of_graphs(max_size=4, max_nodes=12), DRAWS, ALPHAS)
 def test_single_precision(graphs, draw, alpha):
     found = flow_surrogate(batch_of(graphs), draw.to(dtype=torch.float32), alpha)
@@ -95,7 +95,6 @@ def test_several_inputs_and_outputs():
 # Invariances
 
 
-@settings(deadline=None)
 @given(lists_of_graphs(max_size=3), DRAWS, st.integers(0, 2**32 - 1))
 def test_the_numbering_of_the_nodes_does_not_matter(graphs, draw, seed):
     rng = np.random.default_rng(seed)
@@ -254,7 +253,7 @@ def variant_reference(graphs, draw, alpha, passes="both", rounds=1):
     return torch.stack(surrogates)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     lists_of_graphs(max_size=4, max_nodes=15),
     DRAWS,
@@ -270,7 +269,7 @@ def test_variants_are_equal_to_the_equations(graphs, draw, alpha, variant):
         assert torch.equal(found, flow_surrogate(batch_of(graphs), draw, alpha))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(lists_of_graphs(max_size=4, max_nodes=15), DRAWS, ALPHAS)
 def test_backward_is_forward_along_reversed_edges(graphs, draw, alpha):
     turned = [(names, [(target, source) for source, target in edges]) for names, edges in graphs]

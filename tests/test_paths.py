@@ -73,7 +73,7 @@ def assert_equal_to_reference(batch, **settings):
     )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(SMALL)
 def test_equal_to_enumerating_all_paths(graphs):
     assert_equal_to_reference(batch_of(graphs))
@@ -97,7 +97,7 @@ def test_by_hand():
     assert (row["depth"], row["width"], row["skips"], row["count of conv"]) == (3, 2, 1, 2)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(lists_of_graphs(), st.randoms(use_true_random=False))
 def test_independent_of_numbering_and_batch(graphs, random):
     rng = np.random.default_rng(random.randrange(2**32))
@@ -139,7 +139,7 @@ def test_there_are_at_most_some_hundred_columns(name, columns):
 # Weisfeiler and Leman
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(lists_of_graphs(max_nodes=12), st.integers(0, 2))
 def test_classes_of_neighbourhoods_are_counted(graphs, hops):
     def signature(names, edges, node, depth):

@@ -149,7 +149,7 @@ def demonstrate(
             raise ValueError(f"{name} must be 1 or more, not {value}")
     bench = Bench(labels, range(seed, seed + splits), seed, device)
     first, strings = bench.splits[0], bench.space.format(bench.archs)
-    known = _known(first)
+    known = first.known
     counts = {"all": len(known), "fit": len(first.labelled), "validation": len(first.validation)}
     counts |= {"test": len(first.test), "cells": len(bench.archs)}
     rows, scores = [], {}
@@ -166,7 +166,7 @@ def demonstrate(
     for number, part in enumerate(bench.splits):
         progress("gp (splits)", number, splits)
         begun = time.monotonic()
-        rankers.append(bench.ranker(_known(part)))
+        rankers.append(bench.ranker(part.known))
         score = rankers[-1].predict(bench.archs, proxies=bench.proxies)
         seconds.append(time.monotonic() - begun)
         taus.append(scores_of(bench.accuracy[part.test], score[part.test]))
@@ -184,15 +184,16 @@ def demonstrate(
 
     found(row_of(f"gp, split {seed}", taus[:1], seconds[:1], "the split of the two below"))
     model, outcome = pretrained(bench, pretrain_epochs, progress)
-    begun = time.monotonic() - outcome.seconds
+    begun = time.monotonic()
     tuned = fine_tuned(bench, model, first, progress)
     scores[FGP] = tuned.predict(bench.archs)
-    ends = [time.monotonic()]
+    tuned_by = time.monotonic()
     scores[FGP_GP] = bench.ranker(known, model).predict(bench.archs, proxies=bench.proxies)
-    ends.append(time.monotonic() - (ends[0] - begun) + outcome.seconds)
-    for method, end in zip((FGP, FGP_GP), ends, strict=True):
+    taken = {FGP: tuned_by - begun, FGP_GP: time.monotonic() - tuned_by}
+    note = f"{pretrain_epochs} epochs of pre-training; published: 200"
+    for method, own in taken.items():
         right = scores_of(bench.accuracy[first.test], scores[method][first.test])
-        found(row_of(method, [right], [end - begun], f"{pretrain_epochs} epochs of pre-training; published: 200"))
+        found(row_of(method, [right], [outcome.seconds + own], note))
 
     held_out = np.ones(len(bench.archs), dtype=bool)
     held_out[known] = False
@@ -234,7 +235,7 @@ def rivals(bench: Bench) -> list[tuple[Row, Score]]:
     chosen: list[str] = []
 
     def proxy(number: int, part: Split) -> Score:
-        name, score = bench.proxy_of(_known(part))
+        name, score = bench.proxy_of(part.known)
         chosen.append(name)
         return score
 
@@ -336,10 +337,6 @@ def fine_tuned(bench: Bench, model: Encoder, part: Split, progress: Progress) ->
 
     ranker = Ranker(model, "finetune", space=bench.space, seed=bench.seed, device=bench.device)
     return ranker.fit(*of(part.labelled), of(part.validation), progress)
-
-
-def _known(part: Split) -> Rows:
-    return np.concatenate([part.labelled, part.validation])
 
 
 def _highest(score: Score, trained: Rows) -> Rows:

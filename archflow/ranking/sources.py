@@ -16,10 +16,7 @@ from archflow.benchmarks.space import Space
 from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import tables
 from archflow.ranking.labels import numbers
-from archflow.zero_cost.columns import measured_proxies
-
-_EXTREME = 1e300
-"""Stands for an infinite proxy of a space: the network whose synflow is log 0 is the worst, and is no riddle."""
+from archflow.zero_cost.columns import bounded, measured_proxies
 
 
 class Columns(NamedTuple):
@@ -65,7 +62,7 @@ def columns_of(archs: ArchBatch, space: Space | None, proxies: Any = None) -> Co
         if f"{space.name}/proxies" in tables(space.name):
             known |= measured_proxies(Table("", space, archs, {}))
         names += known
-        columns += [np.nan_to_num(column, nan=np.nan, posinf=_EXTREME, neginf=-_EXTREME) for column in known.values()]
+        columns += [bounded(column) for column in known.values()]
     if proxies is not None:
         own = numbers(proxies, "proxies")
         if own.ndim not in (1, 2) or len(own) != len(archs):

@@ -22,11 +22,9 @@ from archflow.pretraining.loop import PretrainSettings
 from archflow.ranking.finetune import FinetuneSettings
 from archflow.ranking.labels import check_labels
 from archflow.support.digests import digest, digest_arrays
-from archflow.zero_cost.columns import proxy_values
+from archflow.zero_cost.columns import bounded, proxy_values
 
 VALIDATION = 40
-_EXTREME = 1e300
-"""Replaces an infinite proxy value, such as the logarithm of a synflow of 0."""
 
 
 class Split(NamedTuple):
@@ -35,6 +33,11 @@ class Split(NamedTuple):
     labelled: Int[ndarray, " labelled"]
     validation: Int[ndarray, " 40"]
     test: Int[ndarray, " test"]
+
+    @property
+    def known(self) -> Int[ndarray, " known"]:
+        """The rows whose labels a method may use: those of the labelled and the validation architectures."""
+        return np.concatenate([self.labelled, self.validation])
 
 
 def split(count: int, pool: int, labels: float, number: int) -> Split:
@@ -153,7 +156,7 @@ class LabelledTable:
     def head_columns(self, names: str, rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows proxies"] | None:
         """Proxy values for a head, each finite or NaN; None if there are no proxies."""
         values = self.proxies(names)
-        return None if values is None else np.nan_to_num(values[rows], nan=np.nan, posinf=_EXTREME, neginf=-_EXTREME)
+        return None if values is None else bounded(values[rows])
 
     def source(self, proxies: str, head_proxies: str = "none") -> Source:
         """The identity of the data for runs with these proxies.

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from archflow.paths import path_features
+from archflow.paths import path_features, weisfeiler_leman_features
 from archflow.ranking.gp import GaussianProcess
 from archflow.ranking.metrics import kendall_tau
 from archflow.studies.protocol import LabelledTable, Run, Split
@@ -46,7 +46,7 @@ def random_scores(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, 
 def one_proxy(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
     """A single proxy, negated if its τ on the labels is negative; architectures without a value rank last."""
     columns = _proxies(data, part, run)
-    values, known = np.full(len(data.table), np.nan), _labelled(part)
+    values, known = np.full(len(data.table), np.nan), part.known
     for rows in (known, part.test):
         values[rows] = columns(rows)[:, 0]
     known = known[np.isfinite(values[known])]
@@ -61,7 +61,7 @@ def gaussian_process(*blocks: str) -> Rival:
 
     def rank(data: LabelledTable, part: Split, run: Run) -> Float[ndarray, " test"]:
         columns = {name: BLOCKS[name](data, part, run) for name in blocks}
-        labelled = _labelled(part)
+        labelled = part.known
         process = GaussianProcess().fit({n: of(labelled) for n, of in columns.items()}, data.accuracy[labelled])
         parts = np.array_split(part.test, range(_AT_ONCE, len(part.test), _AT_ONCE))
         return np.concatenate([process.predict({n: of(rows) for n, of in columns.items()})[0] for rows in parts])
@@ -99,29 +99,9 @@ def _onehot(data: LabelledTable, part: Split, run: Run) -> Columns:
 
 def _wl(data: LabelledTable, part: Split, run: Run) -> Columns:
     """Counts of each neighbourhood of 0, 1 and 2 hops that occurs in a labelled architecture."""
-    archs, labelled = data.table.archs, _labelled(part)
-    found = []
-    for classes in archs.neighbourhoods(_HOPS, directed=True):
-        known = np.unique(classes[np.isin(archs.owners, labelled)])
-        column = np.full(int(classes.max()) + 1, -1)
-        column[known] = np.arange(len(known))
-        found.append((column[classes], len(known)))
-
-    def columns(rows: Int[ndarray, " rows"]) -> Float[ndarray, "rows _"]:
-        place = np.full(len(archs), -1)
-        place[rows] = np.arange(len(rows))
-        owners = place[archs.owners]
-        counts = [np.zeros((len(rows), count)) for _, count in found]
-        for (column, _), count in zip(found, counts, strict=True):
-            kept = (owners >= 0) & (column >= 0)
-            np.add.at(count, (owners[kept], column[kept]), 1)
-        return np.concatenate(counts, axis=1)
-
-    return columns
-
-
-def _labelled(part: Split) -> Int[ndarray, " labelled"]:
-    return np.concatenate([part.labelled, part.validation])
+    counts = weisfeiler_leman_features(data.table.archs, _HOPS, directed=True)
+    occurring = np.unique(counts[part.known].indices)
+    return lambda rows: counts[rows][:, occurring].toarray()
 
 
 BLOCKS: Mapping[str, Callable[[LabelledTable, Split, Run], Columns]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind")
@@ -29,15 +29,14 @@ class Registry(dict[str, Kind]):
         """The known names, sorted."""
         return sorted(self)
 
-    def find(self, name: str, listed: Iterable[str] | None = None) -> Kind:
+    def find(self, name: str) -> Kind:
         """The entry of that name.
 
         Raises:
             ValueError: the name is unknown; the message lists the known ones.
         """
         if name not in self:
-            listed = self.names() if listed is None else listed
-            raise ValueError(f"unknown {self.kind} '{name}'; known {self.kind}s: {', '.join(listed)}")
+            raise ValueError(f"unknown {self.kind} '{name}'; known {self.kind}s: {', '.join(self.names())}")
         return self[name]
 
     def register(self, name: str, thing: Kind) -> None:

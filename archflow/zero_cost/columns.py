@@ -10,6 +10,14 @@ from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import table as make_table
 from archflow.benchmarks.tables import tables
 
+_EXTREME = 1e300
+"""Stands for an infinite value, such as the logarithm of a synflow of 0: that network is the worst of all."""
+
+
+def bounded(values: Float[ndarray, "*shape"]) -> Float[ndarray, "*shape"]:
+    """Proxy values with a finite number of the same sign in place of each infinity; NaN stays."""
+    return np.nan_to_num(values, nan=np.nan, posinf=_EXTREME, neginf=-_EXTREME)
+
 
 def proxy_values(table: Table, names: str) -> Float[ndarray, "archs proxies"] | None:
     """The values of the zero-cost proxies in a comma-separated list of names; None if the list selects none.

@@ -43,7 +43,6 @@ def batch(graphs):
 # Building
 
 
-@settings(deadline=None)
 @given(lists_of_graphs())
 def test_graphs_round_trip(graphs):
     batch = batch_of(graphs)
@@ -223,7 +222,6 @@ def test_slicing_equals_slicing_a_list(batch, graphs, index):
     assert chosen.generations.tolist() == batch_of(expected).generations.tolist()
 
 
-@settings(deadline=None)
 @given(lists_of_graphs(max_nodes=12), st.data())
 def test_a_slice_of_a_slice(graphs, data):
     numbers = st.lists(st.integers(-len(graphs), len(graphs) - 1), min_size=1, max_size=8)
@@ -255,7 +253,6 @@ def test_iterating_ends(batch):
     assert sum(len(one) for one in batch) == len(batch)
 
 
-@settings(deadline=None)
 @given(st.lists(lists_of_graphs(max_size=3, max_nodes=10), min_size=1, max_size=4))
 def test_concatenate(parts):
     whole = list(itertools.chain.from_iterable(parts))
@@ -279,7 +276,7 @@ def test_concatenate_refuses_no_batches_and_different_vocabularies(batch):
 # Files
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(graphs=lists_of_graphs())
 def test_a_file_gives_back_the_same(tmp_path_factory, graphs):
     path = tmp_path_factory.mktemp("archs") / "some.archs"

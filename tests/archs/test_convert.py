@@ -15,7 +15,7 @@ def batch_of(graphs):
     return ArchBatch.from_graphs(graphs, VOCABULARY)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(lists_of_graphs(max_nodes=12))
 def test_networkx_and_back(graphs):
     batch = batch_of(graphs)
@@ -31,7 +31,7 @@ def test_networkx_nodes_may_have_any_names():
     assert ArchBatch.from_networkx([graph], VOCABULARY).graph(0) == (["conv", "output", "input"], [(2, 0), (0, 1)])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(lists_of_graphs(max_nodes=12), st.randoms(use_true_random=False))
 def test_pytorch_geometric_and_back(graphs, random):
     batch = batch_of(graphs)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.archs.ragged import Ragged, grouped, inverse, numbered, offsets_of, owner, positions
@@ -23,7 +23,6 @@ def plain(found):
     return [part.tolist() for part in np.split(np.asarray(found.values), np.asarray(found.offsets)[1:-1])]
 
 
-@settings(deadline=None)  # the first call compiles
 @given(LISTS, LISTS, seeds)
 def test_lists(lists, others, seed):
     rng, n = np.random.default_rng(seed), len(lists)
@@ -49,7 +48,6 @@ def test_lists(lists, others, seed):
         assert position in range(*found.offsets[owner(found.offsets, position) :][:2])
 
 
-@settings(deadline=None)
 @given(LISTS, seeds)
 def test_sums_and_means(lists, seed):
     found, x = ragged(lists), torch.randn(len(lists), 3, generator=torch.Generator().manual_seed(seed)).double()
@@ -60,7 +58,6 @@ def test_sums_and_means(lists, seed):
     assert found.sum(large).tolist() == [sum(int(large[value]) for value in each) % 2**64 for each in lists]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
 def test_grouped_positions(keys):
     order, offsets = grouped(np.array(keys), 6)
@@ -68,7 +65,6 @@ def test_grouped_positions(keys):
     assert inverse(order)[order].tolist() == list(range(len(keys)))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 5), min_size=1, max_size=60))
 def test_distinct_keys_are_numbered_by_first_appearance(keys):
     numbers, firsts = numbered(np.array(keys, dtype=np.uint64))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import archflow
 from archflow.archs.batch import ArchBatch
@@ -41,7 +41,6 @@ def plainly(names, edges):
     return [nodes[node] for node in sorted(nodes)], sorted((number[s], number[t]) for s, t in edges)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(lists_of_graphs())
 def test_equal_to_the_rules_applied_one_at_a_time(graphs):
     renamed = {"pool": "none", "skip": "a/identity", "output": "skip_connect"}

@@ -3,7 +3,7 @@
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.archs.batch import ArchBatch
@@ -23,7 +23,6 @@ def ordered(lists):
     return [sorted(each) for each in lists]
 
 
-@settings(deadline=None)
 @given(lists_of_graphs())
 def test_generations_and_neighbours_are_those_of_networkx(graphs):
     batch = batch_of(graphs)
@@ -36,7 +35,6 @@ def test_generations_and_neighbours_are_those_of_networkx(graphs):
     assert sorted(map(tuple, batch.edge_index.T.tolist())) == sorted(whole.edges)
 
 
-@settings(deadline=None)
 @given(lists_of_graphs())
 def test_the_sweep_runs_generation_by_generation(graphs):
     batch = batch_of(graphs)
@@ -70,7 +68,6 @@ def assert_same_partitions(found, expected):
 
 
 @directions
-@settings(deadline=None)
 @given(graphs=lists_of_graphs(max_size=8, max_nodes=12), hops=st.integers(0, 4))
 def test_nodes_share_a_class_if_their_neighbourhoods_are_equal(directed, graphs, hops):
     found = batch_of(graphs).neighbourhoods(hops, directed)

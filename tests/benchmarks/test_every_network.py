@@ -189,7 +189,7 @@ def require_the_references_logits(space, arch, width, depth, sides, seed=0):
 
 
 @EVERY
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data(), seed=SEEDS)
 def test_they_compute_what_the_space_defines(space, data, seed):
     case = CASES[space]
@@ -222,7 +222,7 @@ def test_a_disconnected_cell_makes_zeros(space):
 
 
 @EVERY
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_gradients_reach_what_is_live_and_nothing_else(space, data):
     arch, (width, depth, side) = data.draw(drawn(space)), CASES[space].trained
@@ -317,7 +317,7 @@ def reordered(space: str, arch: ArchBatch, rng: np.random.Generator) -> ArchBatc
 
 
 @pytest.mark.parametrize("space", REORDERED)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data(), seed=SEEDS)
 def test_the_order_of_nodes_does_not_matter(space, data, seed):
     arch = data.draw(drawn(space))

@@ -163,7 +163,7 @@ def test_what_cannot_be_listed_says_so(space):
 
 
 @EVERY
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @SOME_SEEDS
 def test_samples(space, seed):
     archs = space.sample(40, seed)
@@ -183,7 +183,7 @@ def test_samples(space, seed):
 
 
 @EVERY
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @SOME_SEEDS
 def test_mutants(space, seed):
     archs = space.sample(40, seed)
@@ -225,7 +225,7 @@ def test_a_sample_has_at_least_one_architecture_and_at_most_all(space):
 
 
 @over(DECIDED)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @SOME_SEEDS
 def test_choices_make_the_architectures_that_they_are_read_from(space, seed):
     archs = space.mutate(space.sample(40, seed), seed)
@@ -240,7 +240,7 @@ def test_choices_make_the_architectures_that_they_are_read_from(space, seed):
 
 
 @over(DECIDED)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @SOME_SEEDS
 def test_any_choices_make_an_architecture_or_an_error_that_names_the_row(space, seed):
     options = [len(decision.options) for decision in space.decisions]
@@ -303,7 +303,7 @@ def test_without_decisions_nothing_is_encoded(space):
 
 
 @EVERY
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_any_other_text_is_an_error_with_its_line(space, data):
     string = space.format(space.sample(1))[0]

@@ -76,7 +76,7 @@ def test_odd_numbers_and_odd_names_of_columns_come_back(cache):
     assert_equal(table("mine"), kept)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(st.text(), st.lists(st.floats(), min_size=6, max_size=6), max_size=5), st.lists(st.text()))
 def test_any_columns_come_back(columns, left_out):
     kept = Table("mine", SPACE, ARCHS, {name: np.array(numbers) for name, numbers in columns.items()}, "", (*left_out,))

@@ -112,7 +112,7 @@ def compare(name, archs, model):
 
 
 @convolutions
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(graphs=lists_of_graphs(max_size=5), layers=st.integers(1, 4), hidden=st.integers(1, 9), seed=st.integers(0, 99))
 def test_equal_to_the_reference(name, graphs, layers, hidden, seed):
     compare(name, batch_of([*graphs, *ISOLATED]), new(name, seed=seed, layers=layers, hidden=hidden))

@@ -91,7 +91,7 @@ class PlainTransformer(torch.nn.Module):
         return self.norm("norm", x).mean(0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(lists_of_graphs(max_size=5, max_nodes=12), st.integers(1, 4), st.integers(1, 9), st.integers(12, 20))
 def test_mlp_is_equal_to_a_padded_one(graphs, layers, hidden, nodes):
     model = new("mlp", layers=layers, hidden=hidden, nodes=nodes)
@@ -100,7 +100,7 @@ def test_mlp_is_equal_to_a_padded_one(graphs, layers, hidden, nodes):
     assert_equal_to(plain, model, batch_of([*graphs, *ISOLATED]), parameters)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(lists_of_graphs(max_size=4, max_nodes=12), st.integers(1, 2), st.sampled_from([(4, 1), (4, 2), (9, 3)]))
 def test_transformer_is_equal_to_its_formulas(graphs, layers, widths):
     hidden, heads = widths
@@ -120,7 +120,7 @@ def test_equal_on_nasbench201(name, plain):
 # Dense arrays
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(lists_of_graphs(max_size=5, max_nodes=12))
 def test_dense_arrays_are_the_graphs_and_padded_to_their_own_largest(graphs):
     operations, adjacency, present = dense(batch_of(graphs), torch.zeros(0, dtype=torch.float64))

@@ -32,7 +32,7 @@ def test_every_encoder_is_tested():
 
 
 @all_encoders
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(graphs=lists_of_graphs(max_size=5, max_nodes=12), prepared=st.booleans(), seed=seeds)
 def test_the_rest_of_the_batch_changes_nothing(name, graphs, prepared, seed):
     archs, model = batch_of([*graphs, *ISOLATED]), new(name)
@@ -46,7 +46,7 @@ def test_the_rest_of_the_batch_changes_nothing(name, graphs, prepared, seed):
 
 
 @pytest.mark.parametrize("name", [name for name in encoders() if name not in READ_THE_NUMBERING])
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(graphs=lists_of_graphs(max_size=4, max_nodes=20), seed=seeds)
 def test_the_numbering_of_the_nodes_does_not_matter(name, graphs, seed):
     rng, model = np.random.default_rng(seed), new(name)

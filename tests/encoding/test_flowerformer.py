@@ -39,7 +39,7 @@ def compare_with_reference(graphs, model, training, tolerance=1e-8):
 
 
 @both_modes
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(lists_of_graphs(max_size=3, max_nodes=9), st.sampled_from([(1, 1), (4, 1), (6, 3)]), st.integers(0, 99))
 def test_equal_to_the_reference(training, graphs, shape, seed):
     hidden, heads = shape

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.encoding.losses import pairwise_margin_loss
@@ -23,7 +23,6 @@ def plain_loss(score, target, margin):
     return sum(terms) / len(terms) if terms else 0.0
 
 
-@settings(deadline=None)
 @given(PAIRED, st.sampled_from([0.0, 0.1, 1.0, 5.0]))
 def test_loss_equals_a_double_loop(values, margin):
     score, target = torch.from_numpy(values.copy())

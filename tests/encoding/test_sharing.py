@@ -25,7 +25,7 @@ def layers_of(archs, hops, directed):
 
 
 @directions
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(graphs=lists_of_graphs(max_size=6, max_nodes=10), hops=st.integers(0, 3))
 def test_each_layer_computes_each_class_once(directed, graphs, hops):
     archs = batch_of(graphs)

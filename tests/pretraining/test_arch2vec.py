@@ -13,7 +13,7 @@ from tests.pretraining import ARCHS, Flat, batch_of, new, run
 from tests.strategies import VOCABULARY, lists_of_graphs, random_graphs
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(lists_of_graphs(max_size=5, max_nodes=12))
 def test_pairs(graphs):
     archs, expected = batch_of(graphs), []

@@ -22,7 +22,7 @@ def masked(archs, task, seed=0):
 # Masking
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     lists_of_graphs(max_size=5, max_nodes=NODES),
     st.sampled_from([0.1, 0.5, 1.0]),

@@ -70,7 +70,7 @@ def renumbered(graph, kept):
 # Every augmentation
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(GRAPHS, st.sampled_from([*NAMES, "all"]), SHARES, SEEDS)
 def test_the_result_is_an_architecture(graphs, name, share, seed):
     archs = batch_of(graphs)
@@ -90,7 +90,7 @@ def test_the_result_is_an_architecture(graphs, name, share, seed):
             assert ends(new_) == ends(old)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from([*NAMES, "all"]), SHARES, SEEDS)
 def test_every_node_of_a_cell_stays_between_its_input_and_its_output(name, share, seed):
     archs = SPACE.sample(20, seed=seed % 100)
@@ -128,7 +128,7 @@ def test_most_cells_of_nasbench201_do_change(name):
 # Each augmentation, compared with a plain version that gets the same random numbers
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(GRAPHS, SHARES, SEEDS)
 def test_edges_are_added_and_dropped(graphs, share, seed):
     archs = batch_of(graphs)
@@ -163,7 +163,7 @@ def test_edges_are_added_and_dropped(graphs, share, seed):
         assert found[index] == (graphs[index][0], sorted(kept, key=lambda edge: edge[::-1]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(GRAPHS, SHARES, SEEDS)
 def test_operations_are_replaced(graphs, share, seed):
     archs = batch_of(graphs)
@@ -189,7 +189,7 @@ def test_a_single_operation_is_kept():
     assert changed(other_operations, archs, 1.0, np.random.default_rng(0)) == archs
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(GRAPHS, SHARES, SEEDS)
 def test_nodes_are_dropped(graphs, share, seed):
     archs = batch_of(graphs)
@@ -218,7 +218,7 @@ def test_nodes_are_dropped(graphs, share, seed):
         assert set(shorter_paths.edges) == set(paths.subgraph(kept).edges)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(GRAPHS, SHARES, SEEDS)
 def test_branches_are_dropped(graphs, share, seed):
     archs = batch_of(graphs)

@@ -190,7 +190,7 @@ def test_the_order_of_blocks_says_nothing():
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=30).filter(lambda labels: len(set(labels)) > 1))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_scores_become_labels_again(labels):
     labels = np.array(labels)
     with warnings.catch_warnings():
@@ -299,7 +299,6 @@ def test_settings_that_are_none(given, reason):
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=50).filter(lambda values: len(set(values)) > 1))
-@settings(deadline=None)
 def test_scores_are_standard_and_keep_the_order(values):
     column = np.array(values, float)[:, None]
     scores = Scaling.of(column, "a")(column, "a")[:, 0]

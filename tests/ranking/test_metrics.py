@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.ranking.metrics import kendall_tau, precision_at
@@ -30,7 +30,6 @@ def plain_tau(a, b):
 # Kendall's τ
 
 
-@settings(deadline=None)
 @given(PAIRED)
 def test_tau_equals_counting_pairs(values):
     assert kendall_tau(*values) == pytest.approx(plain_tau(*values), abs=1e-12, nan_ok=True)
@@ -53,7 +52,6 @@ def test_tau_of_a_constant_is_nan():
 # Precision
 
 
-@settings(deadline=None)
 @given(PAIRED, st.sampled_from([0.5, 1, 5, 12.5, 33, 50, 99.9, 100]))
 def test_precision_equals_comparing_sets(values, percent):
     truth, score = values

@@ -29,7 +29,7 @@ def test_nan_and_infinity_become_null(tmp_path):
     json.loads((tmp_path / FILE).read_text(), parse_constant=pytest.fail)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(cut=st.integers(min_value=0))
 def test_a_file_cut_off_anywhere_is_read_up_to_its_last_whole_line_and_continued(tmp_path_factory, cut):
     folder = tmp_path_factory.mktemp("cut")

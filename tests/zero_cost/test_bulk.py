@@ -136,7 +136,7 @@ def test_as_many_processes_as_you_like(tmp_path):
 def test_order_and_repetition_do_not_matter(space):
     archs, its_settings = some(space)
 
-    @settings(max_examples=6, deadline=None)
+    @settings(max_examples=6)
     @given(st.lists(st.integers(0, len(archs) - 1), min_size=1, max_size=len(archs)))
     def rows_are_those_of_the_whole(rows):
         found = small(space, archs[rows], **its_settings)
@@ -709,7 +709,7 @@ def test_a_journal_that_is_damaged_in_the_middle(quick, tmp_path, damage):
 def test_any_changed_byte_of_a_journal_is_found_or_harms_one_network(quick, tmp_path):
     expected, content = small("darts", DARTS).columns, journal(quick, tmp_path)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.integers(0, len(content) - 1), st.integers(1, 255))
     def turn(place, by):
         turned = bytearray(content)

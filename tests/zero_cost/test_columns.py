@@ -65,7 +65,7 @@ def test_all_measured_proxies(kept):
 
 
 @pytest.mark.usefixtures("kept")
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=1))
 def test_measured_proxies_stand_with_their_architectures(rows):
     found = proxy_values(table(rows), "measured/nwot")

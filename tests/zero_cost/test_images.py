@@ -55,7 +55,7 @@ def test_pixels_of_white_images_are_independent():
     assert (rows**4).mean() == pytest.approx(3, abs=0.1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(SYNTHETIC), st.integers(2, 9), st.integers(1, 13), st.integers(1, 120), st.integers(0, 2**63 - 1)
 )

@@ -55,7 +55,7 @@ def approximately(values, rel=1e-8):
 # Values
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(cells, st.integers(0, 2**32), st.sampled_from([8, 12]), st.integers(3, 6))
 @example(CELL, 0, 8, 6)
 @example(DEAD_ENDS, 0, 8, 5)
@@ -243,7 +243,7 @@ def test_zen_follows_its_seed_and_nothing_that_was_trained():
     assert measure(small(CELL), images, labels, ["zen"], seed=4) != zen
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cells, st.permutations(range(6)))
 def test_the_order_of_images_does_not_matter(cell, order):
     assume(live(cell))

@@ -6,7 +6,7 @@ from hashlib import md5
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archflow.archs.batch import ArchBatch
@@ -201,7 +201,6 @@ whole_cells = raw_cells().map(lambda cell: pruned(*cell)).filter(bool)
 similar_cells = raw_cells(5, 5, (CONV3, POOL)).map(lambda cell: pruned(*cell)).filter(bool)
 
 
-@settings(deadline=None)
 @given(whole_cells, st.integers(0, 2**32 - 1))
 def test_numbering_the_nodes_otherwise_changes_nothing(cell, seed):
     graph = cell[1], [(int(source), int(target)) for source, target in np.argwhere(cell[0])]
@@ -213,7 +212,6 @@ def test_numbering_the_nodes_otherwise_changes_nothing(cell, seed):
     assert SPACE.from_keys(SPACE.keys(archs))[0] == SPACE.parse([write(*cell)])
 
 
-@settings(deadline=None)
 @given(st.lists(similar_cells, min_size=2, max_size=30))
 def test_two_cells_have_one_key_exactly_when_they_are_isomorphic(drawn):
     keys = SPACE.keys(SPACE.from_cells(drawn))
@@ -267,7 +265,6 @@ def test_the_largest_cells_are_accepted():
 # Pruning
 
 
-@settings(deadline=None)
 @given(raw_cells())
 def test_prune_leaves_what_lies_on_a_path_from_input_to_output(cell):
     expected = pruned(*cell)
@@ -394,7 +391,6 @@ def test_the_choices_are_the_bits_of_a_matrix_of_seven_vertices_and_five_operati
         assert chosen[21:] == [OPERATIONS.index(name) for name in operations[1:-1]] + [0] * (7 - size)
 
 
-@settings(deadline=None)
 @given(raw_cells(7, 7))
 def test_any_matrix_of_seven_vertices_is_pruned_or_refused(cell):
     matrix, operations = np.array(cell[0]), [OPERATIONS.index(name) for name in cell[1][1:-1]]

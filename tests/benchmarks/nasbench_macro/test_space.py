@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -31,7 +31,6 @@ def test_a_network_is_a_chain():
 # Strings
 
 
-@settings(deadline=None)
 @given(st.text("0123 ²", max_size=12).filter(lambda text: text.strip() not in STRINGS))
 def test_any_other_text_is_refused(text):
     with pytest.raises(ValueError, match=r"^a network is written as 8 digits from 0 to 2$"):
