@@ -8,7 +8,7 @@ denote one network, or some denote none, a space also overrides ``keys``, ``from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -210,15 +210,24 @@ class Space:
         Raises:
             ValueError: the name is not among ``proxies``, or see :meth:`keys`.
         """
-        if not self.proxies:
-            raise self._no_closed_form(name)
-        if name not in self.proxies:
-            raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
-        if name == "parameters":
-            return self.parameters(archs).astype(float)
-        if name == "flops":
-            return self.flops(archs).astype(float)
-        return self._proxy(name, archs)
+        return self.proxies_of(archs, [name])[name]
+
+    def proxies_of(self, archs: ArchBatch, names: Sequence[str] | None = None) -> dict[str, Float[ndarray, " archs"]]:
+        """Several of ``proxies`` by name, all if None; together, as they share work.
+
+        Raises:
+            ValueError: see :meth:`proxy`.
+        """
+        names = self.proxies if names is None else names
+        for name in names:
+            if not self.proxies:
+                raise self._no_closed_form(name)
+            if name not in self.proxies:
+                raise ValueError(f"unknown proxy '{name}' of {self.name}; known: {', '.join(self.proxies)}")
+        sizes = {"parameters": self.parameters, "flops": self.flops}
+        others = [name for name in names if name not in sizes]
+        found = dict(self._proxies(others, archs)) if others else {}
+        return {name: sizes[name](archs).astype(float) if name in sizes else found[name] for name in names}
 
     def _decode(self, choices: Int[ndarray, "archs decisions"]) -> ArchBatch:
         """The architectures of choices that are all in range."""
@@ -228,8 +237,8 @@ class Space:
         """The architectures of the results of :meth:`parse_one`."""
         return self.decode(np.array(parsed, np.int64).reshape(len(parsed), len(self.decisions)))
 
-    def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        """One of ``proxies`` other than "parameters" and "flops"."""
+    def _proxies(self, names: Sequence[str], archs: ArchBatch) -> Mapping[str, Float[ndarray, " archs"]]:
+        """Some of ``proxies`` by name, or all, other than "parameters" and "flops"."""
         raise NotImplementedError
 
     def _all_keys(self) -> Int[ndarray, " archs"]:

@@ -58,7 +58,7 @@ def columns_of(archs: ArchBatch, space: Space | None, proxies: Any = None) -> Co
     names: list[str] = []
     columns: list[Float[ndarray, " archs"]] = []
     if space is not None:
-        known = {name: space.proxy(name, archs) for name in space.proxies}
+        known = space.proxies_of(archs)
         if f"{space.name}/proxies" in tables(space.name):
             known |= measured_proxies(Table("", space, archs, {}))
         names += known

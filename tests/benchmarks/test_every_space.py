@@ -180,6 +180,9 @@ def test_samples(space, seed):
         assert values.dtype == np.float64
         assert np.isfinite(values).all()
         assert np.array_equal(space.proxy(name, archs[chosen]), values[chosen])
+    together = space.proxies_of(archs)
+    assert tuple(together) == space.proxies
+    assert all(np.array_equal(values, space.proxy(name, archs)) for name, values in together.items())
 
 
 @EVERY

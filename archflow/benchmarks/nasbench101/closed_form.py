@@ -29,6 +29,7 @@ stem, the classifier and factors common to all cells are left out: only the orde
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,23 +87,22 @@ class Signal(NamedTuple):
 
 
 PROXIES = ("rectifiers", "l2_norm", "synflow", *Signal._fields)
-"""The names that :func:`proxy` knows."""
+"""The names that :func:`proxies` knows."""
 _IN_CACHE = 4096
 """Cells that are processed together: the values of the vertices of all cells of the space would fit in no cache."""
 
 
-def proxy(
-    name: str, adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
-) -> Float[ndarray, " cells"]:
-    """One of ``PROXIES``, or the field of :class:`Signal` of that name, for each cell."""
-    values = np.empty(len(adjacency))
-    for start in range(0, len(values), _IN_CACHE):
+def proxies(
+    names: Sequence[str], adjacency: Bool[ndarray, "cells 7 7"], operations: Int[ndarray, "cells 7"]
+) -> dict[str, Float[ndarray, " cells"]]:
+    """Some of ``PROXIES`` for each cell, by name; the signal is followed once for all that need it."""
+    values = {name: np.empty(len(adjacency)) for name in names}
+    for start in range(0, len(adjacency), _IN_CACHE):
         cells = adjacency[start : start + _IN_CACHE], operations[start : start + _IN_CACHE]
-        if name in Signal._fields:
-            values[start : start + _IN_CACHE] = getattr(propagate(*cells), name)
-        else:
-            of_cells = {"rectifiers": rectifiers, "l2_norm": l2_norm, "synflow": synflow}[name]
-            values[start : start + _IN_CACHE] = of_cells(*cells)
+        signal = propagate(*cells)._asdict() if set(names) & set(Signal._fields) else {}
+        others = {"rectifiers": rectifiers, "l2_norm": l2_norm, "synflow": synflow}
+        for name, column in values.items():
+            column[start : start + _IN_CACHE] = signal[name] if name in signal else others[name](*cells)
     return values
 
 

@@ -12,7 +12,7 @@ find them are in :mod:`.keys`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -163,9 +163,9 @@ class NASBench101(Space):
         cells = zip(sizes.tolist(), matrices.tolist(), operations.tolist(), strict=True)
         return [_module_hash(matrix[:size], row[:size]) for size, matrix, row in cells]
 
-    def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
+    def _proxies(self, names: Sequence[str], archs: ArchBatch) -> dict[str, Float[ndarray, " archs"]]:
         _, matrices, operations = unpack(self.keys(archs))
-        return closed_form.proxy(name, matrices, operations)
+        return closed_form.proxies(names, matrices, operations)
 
     def _all_keys(self) -> Int[ndarray, " archs"]:
         return all_keys()

@@ -20,6 +20,7 @@ squared, so each cell carries a 4 × 4 matrix of second moments.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,16 +54,19 @@ class Signal(NamedTuple):
 
 
 PROXIES = ("synflow", "rectifiers", *Signal._fields)
-"""The names that :func:`proxy` knows."""
+"""The names that :func:`proxies` knows."""
 
 
-def proxy(name: str, cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]:
-    """One of ``PROXIES`` for each cell."""
-    if name == "synflow":
-        return synflow(cells)
-    if name == "rectifiers":
-        return rectifiers(cells).astype(float)
-    return np.asarray(getattr(propagate(cells), name))
+def proxies(names: Sequence[str], cells: Int[ndarray, "cells 6"]) -> dict[str, Float[ndarray, " cells"]]:
+    """Some of ``PROXIES`` for each cell, by name; the signal is followed once for all that need it."""
+    found: dict[str, Float[ndarray, " cells"]] = {}
+    if set(names) & set(Signal._fields):
+        found |= propagate(cells)._asdict()
+    if "synflow" in names:
+        found["synflow"] = synflow(cells)
+    if "rectifiers" in names:
+        found["rectifiers"] = rectifiers(cells).astype(float)
+    return found
 
 
 def synflow(cells: Int[ndarray, "cells 6"]) -> Float[ndarray, " cells"]:

@@ -7,7 +7,7 @@ reads the operations whose edges end where its own edge starts, so every archite
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -85,5 +85,5 @@ class NASBench201(FourNodes):
         each = {kernel: _CELLS_PER_STAGE * sum(count(kernel, *stage) for stage in _STAGES) for kernel in (1, 3)}
         return np.array([0, 0, each[1], each[3], 0])[self.encode(archs)].sum(axis=1)
 
-    def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        return closed_form.proxy(name, self.encode(archs))
+    def _proxies(self, names: Sequence[str], archs: ArchBatch) -> dict[str, Float[ndarray, " archs"]]:
+        return closed_form.proxies(names, self.encode(archs))

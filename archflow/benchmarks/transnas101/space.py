@@ -13,6 +13,7 @@ channels, halve the resolution, or both; a chain halves 1 to 4 times and doubles
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -71,8 +72,8 @@ class TransNASMicro(FourNodes):
         total: Int[ndarray, " archs"] = _PARAMETERS[np.arange(6), self.encode(archs)].sum(axis=1)
         return total + _STEM + 512 * _SCENES + _SCENES
 
-    def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        return closed_form.proxy(name, self.encode(archs))
+    def _proxies(self, names: Sequence[str], archs: ArchBatch) -> dict[str, Float[ndarray, " archs"]]:
+        return closed_form.proxies(names, self.encode(archs))
 
 
 class TransNASMacro(Space):

@@ -436,7 +436,9 @@ def test_parameters_and_flops_are_those_of_the_layers(some):
 def test_the_other_proxies_are_those_of_signal_propagation(some):
     _, matrices, operations = unpack(SPACE.keys(some))
     for name in closed_form.PROXIES:
-        assert np.array_equal(SPACE.proxy(name, some), closed_form.proxy(name, matrices, operations))
+        assert np.array_equal(SPACE.proxy(name, some), closed_form.proxies([name], matrices, operations)[name])
+    found = SPACE.proxies_of(some)
+    assert tuple(found) == SPACE.proxies
     assert np.array_equal(SPACE.proxy("zen", some), closed_form.propagate(matrices, operations).zen)
     assert np.array_equal(SPACE.proxy("l2_norm", some), closed_form.l2_norm(matrices, operations))
 
