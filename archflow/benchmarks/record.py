@@ -27,6 +27,7 @@ class Published:
         hidden: width of the encoders ResGatedGCN and GIN.
         finetune_epochs: epochs of fine-tuning.
         max_pairs: the most pairs that a minibatch compares; None for all.
+        margin: of the ranking losses on accuracies and proxies, which :mod:`archflow.studies.preset` follows.
     """
 
     pool: int | None = None
@@ -36,6 +37,7 @@ class Published:
     hidden: int = 128
     finetune_epochs: int = 500
     max_pairs: int | None = None
+    margin: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from archflow.commands.options import (
     Lambda1,
     Lambda2,
     Layers,
+    Preset,
     PretrainEpochs,
     Proxy,
     ProxyLoss,
@@ -54,7 +56,8 @@ def evaluate(
     encoder: EncoderName = "resgatedgcn",
     hidden: Hidden = None,
     layers: Layers = None,
-    proxy: Proxy = "closed-form",
+    proxy: Proxy = None,
+    preset: Preset = None,
     proxy_loss: ProxyLoss = None,
     lambda1: Lambda1 = None,
     lambda2: Lambda2 = None,
@@ -74,6 +77,9 @@ def evaluate(
     from archflow.pretraining.loop import PretrainSettings
     from archflow.ranking.finetune import FinetuneSettings
     from archflow.studies import evaluate as study
+    from archflow.studies.methods import method as method_named
+    from archflow.studies.methods import pretext
+    from archflow.studies.preset import preset as named_preset
     from archflow.support.progress import Display
 
     require_output(out / "results.jsonl")
@@ -87,6 +93,11 @@ def evaluate(
         if space and data.space.name != space:
             raise ValueError(f"the table {table} belongs to the space {data.space.name}, not to {space}")
     methods = method or study.DEFAULT_METHODS
+    exact = named_preset(preset, data.space.name) if preset else None
+    tasks = _by_task(methods, lambda1=lambda1, lambda2=lambda2, proxy_loss=proxy_loss)
+    for task in {pretext(method_named(each).pretext).task for each in methods} if exact else ():
+        if own := exact.task_settings(task) if exact else {}:
+            tasks[task] = {**own, **tasks.get(task, {})}
     with Display() as progress:
         outcome = study.evaluate(
             data,
@@ -98,11 +109,14 @@ def evaluate(
             first_seed=seed,
             pool=pool,
             encoder=encoder,
-            encoder_settings=given(hidden=hidden, layers=layers),
-            proxies=proxy,
-            task_settings=_by_task(methods, lambda1=lambda1, lambda2=lambda2, proxy_loss=proxy_loss),
-            pretraining=PretrainSettings(**given(epochs=pretrain_epochs)),
-            finetuning=FinetuneSettings(**given(epochs=finetune_epochs)),
+            encoder_settings={
+                **(exact.encoder_settings(encoder) if exact else {}),
+                **given(hidden=hidden, layers=layers),
+            },
+            proxies=proxy or (exact.proxies if exact else "closed-form"),
+            task_settings=tasks,
+            pretraining=replace(exact.pretraining if exact else PretrainSettings(), **given(epochs=pretrain_epochs)),
+            finetuning=replace(exact.finetuning if exact else FinetuneSettings(), **given(epochs=finetune_epochs)),
             device=device,
             out=out,
             progress=progress,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archflow.commands.options import ArchColumn, CheckpointSpace, Device, FinetuneEpochs, Json, LabelColumn, Seed
+from archflow.commands.options import (
+    ArchColumn,
+    CheckpointSpace,
+    Device,
+    FinetuneEpochs,
+    Json,
+    LabelColumn,
+    Preset,
+    Seed,
+)
 from archflow.commands.shared import agreed_space, given, read, require_output, say
 
 if TYPE_CHECKING:
@@ -28,8 +38,12 @@ def finetune(
         typer.Option(help="File of further labelled architectures; finetune chooses its best epoch by them."),
     ] = None,
     head: Annotated[
-        str, typer.Option(help="What learns from the labels: gp, the best known, trees, or finetune, the paper's.")
-    ] = "gp",
+        str | None,
+        typer.Option(
+            help="What learns from the labels: gp, the best known and the default, trees, or finetune, the paper's."
+        ),
+    ] = None,
+    preset: Preset = None,
     finetune_epochs: FinetuneEpochs = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Of finetune: architectures in a minibatch; 16 by default.")
@@ -46,10 +60,12 @@ def finetune(
     from archflow.encoding.registry import seeded_encoder
     from archflow.ranking.ranker import Ranker
     from archflow.ranking.registry import HEADS
+    from archflow.studies.preset import preset as named_preset
     from archflow.support.progress import Display
 
     require_output(out)
-    settings = given(epochs=finetune_epochs, batch_size=batch_size, lr=lr)
+    head = head or ("finetune" if preset else "gp")
+    settings: dict[str, Any] = {}
     encoder: Encoder | None = None
     if pretrained is not None:
         encoder, provenance = load_encoder(pretrained)
@@ -57,9 +73,14 @@ def finetune(
     else:
         name, stands_on = space or "nasbench201", "no encoder"
         provenance = dict[str, Any](space=name)
-        if HEADS.find(head).needs_encoder:
-            encoder = seeded_encoder("resgatedgcn", make_space(name).vocabulary, seed, {})
-            stands_on = "an encoder with random weights"
+    exact = named_preset(preset, name) if preset else None
+    if exact and head == "finetune":
+        settings = asdict(exact.finetuning)
+    settings |= given(epochs=finetune_epochs, batch_size=batch_size, lr=lr)
+    if encoder is None and HEADS.find(head).needs_encoder:
+        of_encoder = exact.encoder_settings("resgatedgcn") if exact else {}
+        encoder = seeded_encoder("resgatedgcn", make_space(name).vocabulary, seed, of_encoder)
+        stands_on = "an encoder with random weights"
     data = read(name, input, arch_column)
     held_out, others = None, None
     if validation is not None:

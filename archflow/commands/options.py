@@ -28,11 +28,12 @@ EncoderName = Annotated[str, typer.Option("--encoder", help="digcn, flowerformer
 Hidden = Annotated[int | None, typer.Option(help="Width of the encoder; by default its own.")]
 Layers = Annotated[int | None, typer.Option(help="Layers of the encoder; by default its own.")]
 
+Preset = Annotated[str | None, typer.Option(help="paper: its settings to the letter, except those that are given.")]
 Proxy = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="measured (all values from 'archflow proxies'), closed-form (all that the space has), individual ones "
-        "joined by commas (measured/nwot,parameters), a column, or none."
+        "joined by commas (measured/nwot,parameters), a column, or none; by default closed-form."
     ),
 ]
 ProxyLoss = Annotated[

@@ -17,6 +17,7 @@ from archflow.commands.options import (
     Lambda1,
     Lambda2,
     Layers,
+    Preset,
     PretrainEpochs,
     Proxy,
     ProxyLoss,
@@ -37,10 +38,11 @@ def pretrain(
     hidden: Hidden = None,
     layers: Layers = None,
     task: Annotated[str, typer.Option(help="Pretext task: fgp, zero-cost, arch2vec, gmae or graphcl.")] = "fgp",
-    proxy: Proxy = "closed-form",
+    proxy: Proxy = None,
     proxy_loss: ProxyLoss = None,
     lambda1: Lambda1 = None,
     lambda2: Lambda2 = None,
+    preset: Preset = None,
     k: Annotated[int | None, typer.Option(help="Width of the flow surrogate; by default the space's.")] = None,
     std: Annotated[
         float | None, typer.Option(help="Standard deviation of the flow draw; by default the space's.")
@@ -71,13 +73,18 @@ def pretrain(
     from archflow.encoding.registry import seeded_encoder
     from archflow.pretraining import loop
     from archflow.pretraining.registry import make_task
+    from archflow.studies.preset import preset as named_preset
     from archflow.support.progress import Display
     from archflow.zero_cost.columns import proxy_values
 
     require_output(out)
+    exact = named_preset(preset, space) if preset else None
+    of_encoder = {**(exact.encoder_settings(encoder) if exact else {}), **given(hidden=hidden, layers=layers)}
+    proxy = proxy or (exact.proxies if exact else "closed-form")
     data = read(space, input, arch_column, sample, seed)
-    model = seeded_encoder(encoder, data.archs.vocabulary, seed, given(hidden=hidden, layers=layers))
-    settings = given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
+    model = seeded_encoder(encoder, data.archs.vocabulary, seed, of_encoder)
+    settings = exact.task_settings(task) if exact else {}
+    settings |= given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
     settings |= given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
     learned = make_task(task, data.space.name, data.archs, proxy_values(data, proxy), seed, settings)
     unfinished = out.with_name(out.name + ".partial")
@@ -87,6 +94,7 @@ def pretrain(
             data.archs,
             learned,
             **given(epochs=pretrain_epochs, batch_size=batch_size, lr=lr, precision=precision, processes=processes),
+            schedule=exact.pretraining.schedule if exact else loop.PretrainSettings.schedule,
             **given(checkpoint_seconds=checkpoint_seconds),
             checkpoint=unfinished,
             resume=resume,

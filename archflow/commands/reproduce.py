@@ -22,7 +22,9 @@ def reproduce(
         typer.Option(help="AXIS=VALUE, …: add rows, e.g. encoder=mine; for space, encoder, pretext and head."),
     ] = None,
     list_runs: Annotated[bool, typer.Option("--list", help="Show the remaining work without doing it.")] = False,
-    budget: Annotated[str, typer.Option(help="Sizes and epochs: published or two-cores.")] = "published",
+    budget: Annotated[
+        str, typer.Option(help="Sizes and epochs: published, two-cores, or paper, all of its settings.")
+    ] = "published",
     pretrain_epochs: PretrainEpochs = None,
     finetune_epochs: FinetuneEpochs = None,
     seeds: Seeds = 3,

@@ -2,7 +2,7 @@
 
 In each layer, with one-hot operations as x⁰,
 
-    x_i ← ReLU(MLP(x_i + Σ_j x_j)),      MLP(x) = W₂ ReLU(W₁ x + b₁) + b₂
+    x_i ← dropout(ReLU(MLP(x_i + Σ_j x_j))),      MLP(x) = W₂ ReLU(W₁ x + b₁) + b₂
 
 The concatenated values of all layers (jumping knowledge) go through one linear map, and the encoding is the mean over
 the nodes. ε is 0 and there is no batch normalisation, so that an architecture's encoding does not depend on the rest of
@@ -21,16 +21,17 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.archs.ragged import Ragged
-from archflow.encoding.base import EncoderSettings, NodeEncoder
-from archflow.encoding.sharing import shared_layers
+from archflow.encoding.base import ConvolutionSettings, NodeEncoder
+from archflow.encoding.sharing import shared_classes, shared_layers
 
 
 class GIN(NodeEncoder):
-    """The encoder ``gin``. Training mode and evaluation mode are the same."""
+    """The encoder ``gin``. Without dropout, training mode and evaluation mode are the same."""
 
     name = "gin"
+    Settings = ConvolutionSettings
 
-    def __init__(self, vocabulary: Sequence[str], settings: EncoderSettings | None = None) -> None:
+    def __init__(self, vocabulary: Sequence[str], settings: ConvolutionSettings | None = None) -> None:
         super().__init__(vocabulary, settings)
         hidden, layers = self.settings.hidden, self.settings.layers
         widths = [len(self.vocabulary), *[hidden] * (layers - 1)]
@@ -54,10 +55,12 @@ class GIN(NodeEncoder):
         """For each layer the values of its rows, and which rows are the nodes of each architecture."""
         archs.require_vocabulary(self.vocabulary, "the encoder's")
         x = torch.eye(len(self.vocabulary)).to(self.join.weight)
-        classes = archs.neighbourhoods(len(self.first) - 1)
+        is_dropping = self.training and self.settings.dropout > 0
+        classes = shared_classes(archs, len(self.first) - 1, apart=is_dropping)
         layers = shared_layers(archs, classes, [archs.neighbours.with_self()], x.device)
         for layer, first, second in zip(layers, self.first, self.second, strict=True):
             assert isinstance(first, nn.Linear)
             summed = layer.heard[0].sum(F.linear(x, first.weight).to(x.dtype))
             x = torch.relu(second(torch.relu(summed + first.bias))).to(x.dtype)
+            x = F.dropout(x, self.settings.dropout) if is_dropping else x
             yield x, layer.members

@@ -37,6 +37,13 @@ class Layer(NamedTuple):
     members: Ragged[Tensor]
 
 
+def shared_classes(archs: ArchBatch, hops: int, apart: bool) -> list[Integer[ndarray, " nodes"]]:
+    """The classes of 0, 1, …, ``hops`` hops for :func:`shared_layers`; if ``apart``, each node is one of its own."""
+    if apart:
+        return [np.arange(len(archs.operations))] * (hops + 1)
+    return archs.neighbourhoods(hops)
+
+
 def shared_layers(
     archs: ArchBatch,
     classes: Sequence[Integer[ndarray, " nodes"]],

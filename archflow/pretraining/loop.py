@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+Schedule = Literal["cosine", "constant"]
+
+
 @dataclass(frozen=True)
 class PretrainSettings:
     """The training settings; see :func:`pretrain`.
@@ -50,6 +53,7 @@ class PretrainSettings:
     seed: int = 0
     precision: str = "32-true"
     processes: int = 1
+    schedule: Schedule = "cosine"
 
     def __post_init__(self) -> None:
         check_types(self, "pre-training")
@@ -57,6 +61,8 @@ class PretrainSettings:
         check_range(self, "pre-training", 1, 2**31, "batch_size")
         check_range(self, "pre-training", 1, 1024, "processes")
         check_range(self, "pre-training", 0, 2**63 - 1, "seed")
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(f"unknown schedule '{self.schedule}'; known: {', '.join(get_args(Schedule))}")
         if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"lr must be above 0 and weight_decay at least 0, not {self.lr} and {self.weight_decay}")
         # 16-bit weights would lose Adam's small steps, and 16-bit proxy ranks above 256 would tie.
@@ -93,6 +99,7 @@ def pretrain(
     device: str = "auto",
     precision: str = "32-true",
     processes: int = 1,
+    schedule: Schedule = "cosine",
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30,
     resume: bool = False,
@@ -106,13 +113,14 @@ def pretrain(
         task: the pretext task, such as :class:`archflow.FGP`.
         epochs: number of passes over the architectures.
         batch_size: architectures per minibatch, over all processes together.
-        lr: AdamW's initial learning rate; it falls to 0 along a half cosine, a schedule that the paper leaves open.
+        lr: AdamW's initial learning rate.
         weight_decay: AdamW's weight decay.
         seed: fixes the order of the architectures, the heads' initial weights, and the random numbers of each step.
         device: "cpu", "cuda", …, or "auto".
         precision: a precision of Lightning Fabric, such as "32-true" or "bf16-mixed". The encoder is float32
             afterwards.
         processes: if more than one, each takes a part of every minibatch (distributed data parallel).
+        schedule: of the learning rate: "cosine" lets it fall to 0 along a half cosine; "constant" is the published one.
         checkpoint: a file to which the state is written every ``checkpoint_seconds``, and on interruption.
         checkpoint_seconds: 0 writes after every step.
         resume: continue from ``checkpoint`` if it exists.
@@ -126,7 +134,7 @@ def pretrain(
     """
     from lightning_fabric import Fabric
 
-    settings = PretrainSettings(epochs, batch_size, lr, weight_decay, seed, precision, processes)
+    settings = PretrainSettings(epochs, batch_size, lr, weight_decay, seed, precision, processes, schedule)
     if resume and checkpoint is None:
         raise ValueError("there is nothing to resume from without a checkpoint file")
     archs.require_vocabulary(encoder.vocabulary, "the encoder's")
@@ -187,7 +195,7 @@ class _Loop:
                 order = np.random.default_rng([seed, epoch]).permutation(count)
                 batch = order[step * size : (step + 1) * size]
                 batch = np.resize(batch, max(len(batch), fabric.world_size))[fabric.global_rank :: fabric.world_size]
-                for group in optimizer.param_groups:
+                for group in optimizer.param_groups if self.settings.schedule == "cosine" else ():
                     group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * state.step / (epochs * steps)))
                 _seed(fabric.device, seed, state.step, fabric.global_rank)
                 terms = distributed(batch)

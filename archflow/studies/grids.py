@@ -20,6 +20,7 @@ from archflow.pretraining.loop import PretrainSettings
 from archflow.pretraining.registry import TASKS
 from archflow.ranking.finetune import FinetuneSettings
 from archflow.studies.methods import head_code, head_proxies, head_settings, pretext, ranks_alone, takes_encoder
+from archflow.studies.preset import preset
 from archflow.studies.protocol import GridPoint, Run, Source, changed
 from archflow.support.digests import digest_sources
 
@@ -50,6 +51,7 @@ class Budget:
         hidden: width of ResGatedGCN and GIN; as published for the benchmark if None.
         sizes: keyword arguments of other encoders by name; encoders that are not listed keep their defaults.
         proxies: names of the proxies; as published for the benchmark if None.
+        preset: name of one of :data:`archflow.studies.preset.NAMES`, which has all other settings; our own if "".
     """
 
     pretrain_epochs: int
@@ -57,6 +59,7 @@ class Budget:
     hidden: int | None = None
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     proxies: str | None = None
+    preset: str = ""
 
     def proxies_at(self, point: GridPoint) -> Proxies:
         """The proxy names of the run at a grid point."""
@@ -73,9 +76,10 @@ class Budget:
 
 BUDGETS = {
     "published": Budget(200),
+    "paper": Budget(200, preset="paper"),
     "two-cores": Budget(20, hidden=128, sizes={"flowerformer": {"hidden": 32, "layers": 3, "heads": 4}}),
 }
-"""The published settings, and smaller ones that two cores can afford."""
+"""The published sizes and epochs; with them, all published settings to the letter; sizes that two cores can afford."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,18 @@ def run_at(point: GridPoint, source: Source, budget: Budget) -> Run:
     if point.encoder in ("resgatedgcn", "gin") and not size:
         size = {"hidden": budget.hidden or known.hidden}
     epochs = budget.finetune_epochs or known.finetune_epochs
+    if budget.preset:
+        exact = preset(budget.preset, point.space)
+        return configured(
+            point,
+            source,
+            make_space(point.space),
+            encoder_settings=exact.encoder_settings(point.encoder),
+            task=chosen.task,
+            task_settings={**exact.task_settings(chosen.task), **chosen.settings},
+            pretraining=replace(exact.pretraining, epochs=budget.pretrain_epochs),
+            finetuning=replace(exact.finetuning, epochs=epochs),
+        )
     return configured(
         point,
         source,

@@ -6,7 +6,7 @@ from archflow.benchmarks.record import Benchmark, NetworkFamily, Published, Tabl
 
 BENCHMARK = Benchmark(
     spaces={"darts": DARTS},
-    published=Published(pool=5611, k=12, hidden=256, finetune_epochs=300, max_pairs=128),
+    published=Published(pool=5611, k=12, hidden=256, finetune_epochs=300, max_pairs=128, margin=0.1),
     tables={
         "darts/nasbench301": TableSource("darts", tables.read, files="nb_301_v13_lc_iclr_final.zip, or its folder")
     },
