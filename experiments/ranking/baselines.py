@@ -1,10 +1,11 @@
 """How well simple heads rank from a hundred labels, without pre-training: python baselines.py RUNS [FOLDER].
 
 Appends one JSON line a run to RUNS (those that are there are not run again), then prints a Markdown table of all of
-them. FOLDER holds nasbench201.csv.gz, nasbench101.csv.gz, nasbench301.csv.gz and transnas101_micro.csv.gz, numbers
-published with the benchmarks; without it, only the table nasbench201/analog is studied. The split is that of
-archflow.studies.protocol; the labelled architectures and the 40 for validation are all used for fitting, as these
-heads select nothing. Permutations from 0 are for reporting, those from 100 on were used to choose settings.
+them. FOLDER holds nasbench201.csv.gz, nasbench101.csv.gz, nasbench301.csv.gz, transnas101_micro.csv.gz and
+nasbench_nlp.csv.gz, numbers published with the benchmarks; without it, only nasbench201/analog and the nine data sets
+of NAS-Bench-Graph are studied, whose labels are validation accuracies and of which no proxy is known. The split is
+that of archflow.studies.protocol; the labelled architectures and the 40 for validation are all used for fitting, as
+these heads select nothing. Permutations from 0 are for reporting, those from 100 on were used to choose settings.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from archflow.ranking.trees import ExtraTrees
 from archflow.studies.protocol import default_pool, split
 from archflow.zero_cost.columns import proxy_values
 
+GRAPH_DATASETS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
 LEVELS = (0.5, 0.8, 0.95)
 WL_COLUMNS = 400
 OPERATIONS_101 = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
@@ -116,12 +118,18 @@ def main() -> None:
                 continue
             for labels in given.labels or [problem.labelled + 40]:
                 for permutation in range(given.first, given.first + given.permutations):
-                    for method in given.methods or [*HEADS, *problem.proxies, "random"]:
+                    for method in given.methods or methods_of(problem):
                         if (problem.name, method, permutation, labels) not in seen:
                             run = measured(problem, method, permutation, labels)
                             file.write(json.dumps(asdict(run)) + "\n")
                             file.flush()
     print(markdown(read(given.runs)))
+
+
+def methods_of(problem: Problem) -> list[str]:
+    """The heads that find a block of columns, each proxy by itself, and chance."""
+    heads = [name for name, (_, blocks) in HEADS.items() if problem.blocks.keys() & set(blocks)]
+    return [*heads, *problem.proxies, "random"]
 
 
 def read(path: Path) -> list[Run]:
@@ -168,6 +176,11 @@ def problems(folder: Path | None) -> Iterator[Problem]:
     """The tables at hand."""
     analog = archflow.table("nasbench201/analog")
     yield problem("nasbench201/analog", analog, analog["baseline_accuracy"], "closed-form,measured")
+    graph = archflow.table("nasbench-graph")
+    for dataset in GRAPH_DATASETS:
+        yield problem(f"nasbench-graph {dataset}", graph, graph[f"{dataset}/valid_perf"], "none")
+    proteins = archflow.table("nasbench-graph/proteins")
+    yield problem("nasbench-graph proteins", proteins, proteins["valid_perf"], "none")
     if folder is None:
         return
     by_cell = {}
@@ -187,6 +200,9 @@ def problems(folder: Path | None) -> Iterator[Problem]:
     cells = parsed("transnas101-micro", [row["tnb_arch_str"] for row in rows])
     for task in ("class_scene", "class_object", "jigsaw"):
         yield problem(f"transnas101-micro {task}", cells, numbers(rows, task), "closed-form")
+    rows = [row for row in csv_rows(folder / "nasbench_nlp.csv.gz") if row["best_valid_loss"]]
+    recurrent = parsed("nasbench-nlp", [row["recepie_json"] for row in rows])
+    yield problem("nasbench-nlp", recurrent, -numbers(rows, "best_valid_loss"), "closed-form", 60)
 
 
 def parsed(space: str, strings: list[str]) -> Table:
@@ -205,7 +221,6 @@ def problem(
     """All columns of a table; 1 % of its pool is labelled, if nothing else is said."""
     archs, pool = table.archs, default_pool(table.space.name, len(table))
     columns = proxy_values(table, proxies)
-    assert columns is not None
     names = [f"proxy {name}" for name in table.space.proxies]
     if "measured" in proxies:
         names += [f"measured {name}" for name in archflow.table(f"{table.space.name}/proxies").columns]
@@ -217,10 +232,11 @@ def problem(
     onehot[archs.owners, place, archs.operations] = 1
     blocks = {
         "paths": path_features(archs).values,
-        "proxies": columns,
         "wl": counts[:, np.argsort(-spread)[:WL_COLUMNS]].toarray(),
         "onehot": onehot.reshape(len(archs), -1),
     }
+    if columns is not None:
+        blocks["proxies"] = columns
     simple = simplified(archs)
     if simple is not archs:
         blocks["simplified"] = path_features(simple).values
