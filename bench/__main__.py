@@ -13,7 +13,7 @@ from rich.table import Table
 
 from archflow.support.files import write_atomically
 from archflow.support.versions import versions
-from bench import encoder, flow, flowerformer, memory, proxies, spaces
+from bench import encoder, flow, flowerformer, memory, proxies, ranking, spaces
 
 
 def main() -> None:
@@ -21,7 +21,9 @@ def main() -> None:
     for heading in ("what", "beside", "ours", "theirs", "ratio", "at least"):
         listing.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
     rates = proxies.rates()
-    rows = [*flow.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates)]
+    rankings = ranking.wholes()
+    of_rankings = [each.row for each in rankings]
+    rows = [*flow.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates), *of_rankings]
     for row in rows:
         mark = "" if row.ratio >= row.least else "  short"
         listing.add_row(
@@ -39,6 +41,7 @@ def main() -> None:
     for heading in ("what", "seconds", "peak MB of the process"):
         whole.add_column(heading, justify="left" if heading == "what" else "right")
     at_full_size = [*spaces.measurements(), *proxies.peaks()]
+    at_full_size += [{"what": r.what, "seconds": r.seconds, "peak_megabytes": r.peak_megabytes} for r in rankings]
     for each in at_full_size:
         whole.add_row(str(each["what"]), f"{each['seconds']:.1f}", f"{each['peak_megabytes']:,.0f}")
     console.print(whole)

@@ -426,7 +426,7 @@ def test_a_replaced_table_is_read_again(home):
     ("name", "changes", "reason"),
     [
         ("nope", {}, "unknown study 'nope'; known studies: table1, label-ratio, .*operation-probe, speed$"),
-        ("table1", {"budget": "nope"}, "unknown budget 'nope'; known budgets: published, two-cores"),
+        ("table1", {"budget": "nope"}, "unknown budget 'nope'; known budgets: published, paper, two-cores"),
         ("table1", {"only": [("colour", "red")]}, "unknown axis 'colour'; known: space, encoder, pretext, head, lab"),
         ("table1", {"only": [("encoder", "nope")]}, "the study has no encoder 'nope'; it has: flowerformer, gin, res"),
         ("speed", {"only": [("pretext", "fgp")]}, "unknown axis 'pretext'; known: space, encoder, seed, device"),
