@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from archflow.commands.options import ArchColumn, CheckpointSpace, Device, Input, Json, Seed
 from archflow.commands.shared import agreed_space, read, require_output, say, titled
+
+_REMARK = (
+    "± is one standard deviation over 100 bootstrap resamples of the architectures compared. Architectures that the "
+    "ranker was fitted on are scored apart, as training scores."
+)
 
 
 def report(
@@ -26,15 +31,19 @@ def report(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write a self-contained HTML page about a ranker and its ranking."""
+    """Write a self-contained HTML page about a ranker and its ranking.
+
+    Architectures that the ranker was fitted on are marked, and scored apart from the others.
+    """
     import numpy as np
 
     from archflow.benchmarks.registry import published
     from archflow.benchmarks.tables import table as make_table
     from archflow.flow import FlowDraw, flow_surrogate
-    from archflow.ranking.metrics import scores_of
+    from archflow.ranking.metrics import scores_of, spread_of
     from archflow.ranking.ranker import Ranker
     from archflow.report.page import Report, write_report
+    from archflow.support.versions import versions
 
     require_output(out)
     model = Ranker.load(ranker, device)
@@ -42,12 +51,25 @@ def report(
     data = make_table(table) if table else read(name, input, arch_column)
     label_column = label_column or data.default
     accuracy = data[label_column] if label_column else None
+    known = np.zeros(len(data), bool) if accuracy is None else ~np.isnan(accuracy)
     scores = model.predict(data.archs)
-    rows = []
-    if accuracy is not None:
-        known = ~np.isnan(accuracy)
-        row = {"method": str(ranker), **asdict(scores_of(accuracy[known], scores[known]))}
-        rows.append({**row, "architectures": int(known.sum())})
+    held_out = ~np.isin(data.space.keys(data.archs), data.space.keys(model.labelled.archs))
+    rows: list[dict[str, Any]] = []
+    shown: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for training, chosen in ((False, held_out), (True, ~held_out)):
+        compared = chosen & known
+        if accuracy is not None and compared.sum() > 1:
+            pair = accuracy[compared], scores[compared]
+            found, spread = asdict(scores_of(*pair)), asdict(spread_of(*pair, seed=seed))
+            method = f"{ranker}, training scores" if training else str(ranker)
+            about = {"method": method, "architectures": int(compared.sum())}
+            rows.append({**about, **found, "spread": spread})
+            shown[training].append({**about, **titled({key: (value, spread[key]) for key, value in found.items()})})
+    try:
+        intervals = {ranker.stem: model.intervals(data.archs)}
+    except ValueError:  # a head that does not say how sure it is
+        intervals = {}
+    best_trained = None if (known & ~held_out).any() else float(model.labelled.labels.max())
     flow = published(data.space.name)
     draw = FlowDraw.sample(len(data.space.vocabulary), flow.k, flow.std, seed)
     curves = {
@@ -64,8 +86,19 @@ def report(
         accuracy=accuracy,
         surrogate=flow_surrogate(data.archs, draw).numpy(),
         curves={title: lines for title, lines in curves.items() if any(len(line) for line in lines.values())},
-        rows=[titled(row) for row in rows],
-        settings={"ranking": asdict(model.settings), **provenance},
+        rows=shown[False],
+        apart=shown[True],
+        settings={
+            **{"ranker": str(ranker), "table": table or str(input or f"all of {name}"), "column": label_column or None},
+            **{"head": model.head, "labels": len(model.labelled.labels), "ranker seed": model.seed, "seed": seed},
+            "encoder": model.encoder and model.encoder.name,
+            **{"ranking": asdict(model.settings), **provenance, "versions": versions()},
+        },
+        held_out=held_out,
+        intervals=intervals,
+        best_trained=best_trained,
+        remark=_REMARK if rows else "",
     )
     write_report(out, page)
-    say(as_json, {"out": str(out), "architectures": len(data), "rows": rows}, f"report: {out}")
+    result = {"out": str(out), "architectures": len(data), "trained": int((~held_out).sum()), "rows": rows}
+    say(as_json, result, f"report: {out}")

@@ -5,7 +5,7 @@ Kendall's τ looks at the whole ranking; Precision@K% asks whether the best are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -57,6 +57,27 @@ def scores_of(accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " ar
     """
     precision = (precision_at(accuracy, predicted, percent) for percent in (1, 5))
     return RankScores(kendall_tau(accuracy, predicted), *precision)
+
+
+def spread_of(
+    accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " archs"], resamples: int = 100, seed: int = 0
+) -> RankScores:
+    """The standard deviation of :func:`scores_of` over bootstrap resamples of the architectures (Efron, 1979).
+
+    It says how much the figures owe to which architectures were compared, not to which the ranker was fitted on.
+
+    Raises:
+        ValueError: as :func:`kendall_tau`; also there are fewer than two resamples.
+    """
+    accuracy, predicted = _checked(accuracy, predicted)
+    if resamples < 2:
+        raise ValueError(f"resamples must be 2 or more, not {resamples}")
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(resamples):
+        rows = rng.integers(len(accuracy), size=len(accuracy))
+        found.append(astuple(scores_of(accuracy[rows], predicted[rows])))
+    return RankScores(*np.std(found, axis=0, ddof=1).tolist())
 
 
 def _checked(accuracy: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:

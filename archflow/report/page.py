@@ -1,11 +1,14 @@
 """The report: a ranking of architectures as one self-contained HTML page.
 
-The page embeds Plotly's JavaScript, its own style and script (``page.html``, ``page.css``, ``page.js``) and its data as
-JSON. It opens from disk and requests nothing from any server; its content security policy forbids it to.
+The page embeds Plotly's JavaScript and its data as JSON, both compressed, and its own style and scripts (``page.html``,
+``page.css`` and ``_SCRIPTS``). It opens from disk and requests nothing from any server; its content security policy
+forbids it to.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
 import json
 import math
@@ -19,14 +22,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from plotly.offline import get_plotlyjs
 
 from archflow.archs.batch import ArchBatch
 from archflow.support.files import write_atomically
 
 _DRAWN = 20_000
 """Maximum number of architectures drawn: browsers still handle that many SVG points smoothly."""
-_BEST = 10
+_BEST = 30
+"""So many of the best of each method are always drawn; the first ten are shown as graphs."""
+_SCRIPTS = ("unpack.js", "cell.js", "card.js", "plots.js", "tables.js", "page.js")
 _QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 """Positions on the map's colour bar, which runs over ranks, that are labelled with values."""
 
@@ -39,14 +43,20 @@ class Report:
         title: the page's heading.
         archs: the ``n`` architectures.
         strings: each architecture in its native notation.
-        scores: the predicted score (n,) of each method, higher is better; the first method's ten best are drawn.
+        scores: the predicted score (n,) of each method, higher is better.
         accuracy: the true accuracy (n,), in percent or as a fraction, NaN where unknown; None if all are unknown.
         surrogate: the flow surrogate (n, k), finite.
         curves: plots by title; each holds curves by name; a curve has one value per epoch, starting with epoch 1.
-        rows: the result table, a dict for each method; the columns are all keys, in order of first appearance.
+        rows: the result table, a dict for each method; the columns are all keys, in order of first appearance. A pair
+            is a value and its spread.
         settings: how the result was obtained; may be nested.
         held_out: (n,) True where the architecture was used neither for training nor validation; None if unknown.
-        over: by a plot's title, what its curves run over if not epochs.
+        over: by a plot's title, what its curves run over if not epochs: the best accuracy so far over "networks
+            trained" shows the history of a search, a curve a strategy.
+        intervals: for some of the methods, between which two values (n, 2) the accuracy lies with probability 0.8.
+        best_trained: the highest accuracy that is trained already; by default, of those that are not held out.
+        apart: further rows of the table that are not compared with the others, such as training scores.
+        remark: a sentence below the result table.
 
     Raises:
         ValueError: there are no methods, a length differs from ``n``, or the surrogate is not finite.
@@ -63,6 +73,10 @@ class Report:
     settings: dict[str, Any]
     held_out: Bool[ndarray, " n"] | None = None
     over: dict[str, str] = field(default_factory=dict)
+    intervals: dict[str, Float[ndarray, "n 2"]] = field(default_factory=dict)
+    best_trained: float | None = None
+    apart: Sequence[dict[str, Any]] = ()
+    remark: str = ""
 
     def __post_init__(self) -> None:
         if not self.scores:
@@ -71,9 +85,12 @@ class Report:
         columns |= {f"the scores of '{name}'": scores for name, scores in self.scores.items()}
         columns |= {"the accuracy": self.accuracy} if self.accuracy is not None else {}
         columns |= {"held_out": self.held_out} if self.held_out is not None else {}
+        columns |= {f"the intervals of '{name}'": bounds for name, bounds in self.intervals.items()}
         for what, column in columns.items():
             if len(column) != len(self.archs):
                 raise ValueError(f"{what} should have one entry per architecture: {len(self.archs)}, not {len(column)}")
+        if unknown := self.intervals.keys() - self.scores.keys():
+            raise ValueError(f"there are intervals but no scores of '{min(unknown)}'")
         if self.surrogate.ndim != 2 or not np.isfinite(self.surrogate).all():
             raise ValueError("the surrogate should be a finite matrix with one row per architecture")
 
@@ -85,13 +102,17 @@ def write_report(path: str | Path, report: Report) -> None:
         OSError: writing failed; a previous file at ``path`` is then untouched.
     """
     folder = resources.files("archflow.report")
-    page = {kind: folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")}
-    filled = Template(page["html"]).substitute(
+
+    def source(name: str) -> str:
+        return folder.joinpath(name).read_text("utf-8")
+
+    filled = Template(source("page.html")).substitute(
         title=html.escape(report.title),
-        style=page["css"],
-        data=_json_in_html(_data(report)),
-        plotly=get_plotlyjs(),
-        script=page["js"],
+        style=source("page.css"),
+        data=_packed(json.dumps(_plain(_data(report)), allow_nan=False, ensure_ascii=False, separators=(",", ":"))),
+        plotly=_packed(source("plotly/plotly-basic.min.js")),
+        licence=html.escape(source("plotly/LICENSE")),
+        script="\n".join(map(source, _SCRIPTS)),
     )
     write_atomically(path, filled)
 
@@ -100,13 +121,16 @@ def _data(report: Report) -> dict[str, Any]:
     """The data for ``page.js``: columns cover the drawn architectures; ranks and quantiles are among all of them."""
     accuracy = report.accuracy if report.accuracy is not None else np.full(len(report.archs), np.nan)
     known = ~np.isnan(accuracy)
+    compared = known if report.held_out is None else known & report.held_out
     first = np.asarray(next(iter(report.scores.values())), dtype=np.float64)
-    best = np.argsort(-first, kind="stable")[:_BEST]
-    drawn = _choose(best, report.held_out, len(report.archs))
+    best = {name: np.argsort(-scores, kind="stable")[:_BEST] for name, scores in report.scores.items()}
+    drawn = _choose(np.concatenate(list(best.values())), report.held_out, len(report.archs))
+    place = {row: i for i, row in enumerate(drawn.tolist())}
     components, explained = _principal_components(report.surrogate)
     return {
         "archs": len(report.archs),
         "known": int(known.sum()),
+        "compared": int(compared.sum()),
         "strings": [report.strings[index] for index in drawn],
         "graphs": _graphs(report.archs[drawn]),
         "accuracy": _rounded(accuracy[drawn], 6) if known.any() else None,
@@ -118,27 +142,55 @@ def _data(report: Report) -> dict[str, Any]:
                 "rank": _integers(_ranks(scores)[drawn]),
                 # True ranks exist only among known accuracies, so the plot compares predicted ranks among the same.
                 "rankOfKnown": _integers(_ranks(np.where(known, scores, np.nan))[drawn]) if not known.all() else None,
+                "best": [place[row] for row in best[name].tolist() if row in place],
+                "intervals": _intervals(report.intervals[name], accuracy, compared, drawn)
+                if name in report.intervals
+                else None,
             }
             for name, scores in report.scores.items()
         ],
+        "bestTrained": _best_trained(report, accuracy),
         "usedInTraining": np.flatnonzero(~report.held_out[drawn]) if report.held_out is not None else [],
         "map": {"x": _rounded(components[drawn, 0], 4), "y": _rounded(components[drawn, 1], 4), "explained": explained},
         "colourBar": _colour_bar(accuracy[known] if known.any() else first),
-        "best": list(range(len(best))),
         "curves": [
             {"title": title, "over": report.over.get(title, "epoch"), "curves": curves}
             for title, curves in report.curves.items()
         ],
         "rows": report.rows,
+        "apart": report.apart,
+        "remark": report.remark,
         "settings": report.settings,
     }
+
+
+def _intervals(
+    bounds: Float[ndarray, "n 2"],
+    accuracy: Float[ndarray, " n"],
+    compared: Bool[ndarray, " n"],
+    drawn: Int[ndarray, " drawn"],
+) -> dict[str, Any]:
+    """The drawn intervals, and which share of the compared accuracies lies inside theirs."""
+    low, high = np.asarray(bounds, dtype=np.float64).T
+    inside = (low[compared] <= accuracy[compared]) & (accuracy[compared] <= high[compared])
+    covered = float(inside.mean()) if len(inside) else None
+    return {"low": _rounded(low[drawn], 5), "high": _rounded(high[drawn], 5), "covered": covered}
+
+
+def _best_trained(report: Report, accuracy: Float[ndarray, " n"]) -> dict[str, Any] | None:
+    """The accuracy of the best architecture trained already, and its rank among the known accuracies."""
+    best = report.best_trained
+    if best is None and report.held_out is not None:
+        trained = accuracy[~report.held_out]
+        best = float(np.nanmax(trained)) if not np.isnan(trained).all() else None
+    return None if best is None else {"accuracy": float(f"{best:.6g}"), "rank": 1 + int((accuracy > best).sum())}
 
 
 def _choose(best: Int[ndarray, " b"], held_out: Bool[ndarray, " n"] | None, n: int) -> Int[ndarray, " drawn"]:
     """The architectures to draw: the best, labelled ones, then others at random.
 
-    The order is random even if all are drawn: spaces are enumerated in a regular order, and the last architectures
-    would cover the others in every plot.
+    ``best`` may name one several times. The order is random even if all are drawn: spaces are enumerated in a regular
+    order, and the last architectures would cover the others in every plot.
     """
     labelled = np.flatnonzero(~held_out) if held_out is not None else np.zeros(0, np.int64)
     rng = np.random.default_rng(0)
@@ -217,7 +269,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _json_in_html(value: Any) -> str:
-    """JSON that is safe inside a script element: it can neither end the element nor start a comment."""
-    text = json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def _packed(text: str) -> str:
+    """The text compressed, in characters that are safe inside a script element; ``unpack.js`` is the inverse."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")

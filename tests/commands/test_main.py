@@ -22,7 +22,7 @@ from archflow.commands.main import main
 from archflow.ranking.ranker import Ranker
 from tests.commands import PREVIOUS, QUICK, SPACE, begin, contents, run, words
 
-HEAVY = ("torch", "numpy", "numba", "polars", "scipy", "plotly", "matplotlib", "lightning_fabric")
+HEAVY = ("torch", "numpy", "numba", "polars", "scipy", "matplotlib", "lightning_fabric")
 
 
 def test_the_whole_path_in_a_shell(tmp_path):

@@ -11,6 +11,7 @@ from archflow.benchmarks.own_tables import read_table, write_table
 from archflow.encoding.files import load_encoder
 from archflow.ranking.ranker import Ranker
 from tests.commands import CELLS, SPACE, words
+from tests.report import read_data
 
 
 def test_spaces_lists_the_spaces(call):
@@ -120,7 +121,7 @@ def test_suggestions_are_the_best_that_were_not_trained(here, call):
 def test_report_shows_architectures_and_curves(here, call):
     outcome = call(*words("report", "--input unknown.csv"))
     assert (outcome.code, outcome.out, outcome.err) == (0, "report: out.html\n", "")
-    page = Path("out.html").read_text()
+    page = str(read_data(Path("out.html")))
     assert SPACE.format(SPACE.sample(CELLS, seed=0))[0] in page
     assert "Fine-tuning loss" in page
     assert "Pre-training loss" in page
