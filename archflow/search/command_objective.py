@@ -27,6 +27,8 @@ _LONGEST_TOLD = 200
 """Characters of a line that a message repeats."""
 _PAUSE = 0.5
 """Seconds between looks at whether a command still runs, and after its end for what it printed to arrive."""
+_PATIENCE = 10.0
+"""Seconds to wait for the end of a killed command."""
 
 _REPORT = re.compile(r"epoch ([0-9]{1,9}): *(\S+)")
 
@@ -217,4 +219,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     else:  # Windows
         process.kill()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # a process that waits for a broken disk or GPU outlives it
+        process.wait(_PATIENCE)

@@ -34,9 +34,9 @@ def small_table(**columns):
 
 
 def test_the_packaged_table_is_looked_up():
-    table = archflow.table("nasbench201/analog")
     objective = make_objective("table:nasbench201/analog", SPACE)
-    other = make_objective("table:nasbench201/analog:noisy_accuracy", SPACE)
+    table = objective.table
+    other = TableObjective(table, SPACE, "noisy_accuracy")
     for row in (0, 4711, 15624):
         (string,) = SPACE.format(table.archs[[row]])
         assert reported(objective, string) == (table[table.default][row], [])
@@ -77,8 +77,8 @@ def test_what_report_raises_stops_a_look_up():
 
 
 def test_tables_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"nasbench201/analog is of nasbench201, but the search is in darts"):
-        make_objective("table:nasbench201/analog", archflow.space("darts"))
+    with pytest.raises(ValueError, match="mine is of nasbench201, but the search is in darts"):
+        TableObjective(small_table(accuracy=[1] * 5), archflow.space("darts"))
     with pytest.raises(ValueError, match="unknown table 'nothing'"):
         make_objective("table:nothing", SPACE)
     with pytest.raises(ValueError, match="no column 'nothing'; it has: baseline_accuracy"):
