@@ -1,0 +1,1 @@
+"""Search: which architecture to train next, and what training it gives."""
