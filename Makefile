@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: demo test lint types browser bench fuzz clean
+.PHONY: demo test lint types browser bench fuzz docs wheel clean
 
 demo: $(VENV)/demo-is-installed
 	$(BIN)/archflow demo
@@ -35,6 +35,22 @@ bench: $(VENV)/dev-is-installed
 fuzz: $(VENV)/dev-is-installed
 	$(BIN)/python tests/support/fuzz_unpickle.py --cases 100000
 
+# The site, in build/site: a broken link or reference stops it. It opens without a server and without the internet.
+docs: $(VENV)/docs-is-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site: build/site/index.html"
+
+# The packages in dist/, checked; the wheel is installed into an empty environment, and the demonstration runs there.
+wheel: $(VENV)/dev-is-installed
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q 'archflow/py.typed'
+	! $(BIN)/python -m zipfile --list dist/*.whl | grep -E '^(tests|experiments|bench|docs|examples)/'
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(echo dist/*.whl)[benchmarks]"
+	cd build/wheel && bin/archflow --version && bin/archflow demo
+
 $(VENV)/demo-is-installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[benchmarks]'
@@ -45,5 +61,10 @@ $(VENV)/dev-is-installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/demo-is-installed
 
+$(VENV)/docs-is-installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) build dist demo
