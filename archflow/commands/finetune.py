@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archflow.commands.options import ArchColumn, CheckpointSpace, Device, FinetuneEpochs, Json, LabelColumn, Seed
-from archflow.commands.shared import agreed_space, given, read, require_output, say
+from archflow.commands.options import (
+    ArchColumn,
+    CheckpointSpace,
+    Device,
+    FinetuneEpochs,
+    Json,
+    LabelColumn,
+    Overwrite,
+    Seed,
+)
+from archflow.commands.shared import agreed_space, given, read, require_new, require_output, say
 
 if TYPE_CHECKING:
     from archflow.encoding.base import Encoder
+    from archflow.ranking.cross_validation import CrossValidation
 
 
 def finetune(
@@ -35,7 +46,12 @@ def finetune(
         int | None, typer.Option(help="Of finetune: architectures in a minibatch; 16 by default.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Of finetune: learning rate; 0.001 by default.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Of the cross-validated τ, 0 for none; 5 by default, but none for finetune, which is slow."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="File for the ranker.")] = Path("ranker.archflow"),
+    overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -44,12 +60,21 @@ def finetune(
     from archflow.benchmarks.registry import space as make_space
     from archflow.encoding.files import load_encoder
     from archflow.encoding.registry import seeded_encoder
+    from archflow.ranking.cross_validation import cross_validated
     from archflow.ranking.ranker import Ranker
     from archflow.ranking.registry import HEADS
     from archflow.support.progress import Display
 
     require_output(out)
+    require_new(out, overwrite)
     settings = given(epochs=finetune_epochs, batch_size=batch_size, lr=lr)
+    kind = HEADS.find(head)
+    if unknown := settings.keys() - {field.name for field in fields(kind.Settings)}:
+        option = {"epochs": "--finetune-epochs", "batch_size": "--batch-size", "lr": "--lr"}[min(unknown)]
+        raise ValueError(f"the head '{head}' has no setting for {option}, which is for --head finetune")
+    folds = (0 if kind.needs_validation else 5) if folds is None else folds
+    if folds < 0 or folds == 1:
+        raise ValueError(f"--folds must be 0, or 2 or more, not {folds}")
     encoder: Encoder | None = None
     if pretrained is not None:
         encoder, provenance = load_encoder(pretrained)
@@ -57,7 +82,7 @@ def finetune(
     else:
         name, stands_on = space or "nasbench201", "no encoder"
         provenance = dict[str, Any](space=name)
-        if HEADS.find(head).needs_encoder:
+        if kind.needs_encoder:
             encoder = seeded_encoder("resgatedgcn", make_space(name).vocabulary, seed, {})
             stands_on = "an encoder with random weights"
     data = read(name, input, arch_column)
@@ -68,10 +93,11 @@ def finetune(
     ranker = Ranker(encoder, head, space=name, seed=seed, device=device, **settings)
     with Display() as progress:
         ranker.fit(data.archs, data[label_column], held_out, progress)
+        crossed = cross_validated(ranker, folds, progress) if folds else None
     ranker.save(out, **provenance)
     best = max(ranker.validation_taus) if ranker.validation_taus else None
     extra = 0 if others is None else len(others)
-    labels, for_validation = len(data) + extra, extra if HEADS.find(head).needs_validation else 0
+    labels, for_validation = len(data) + extra, extra if kind.needs_validation else 0
     used = {"labels": labels, "fit": labels - for_validation, "validation": for_validation}
     result = {
         "out": str(out),
@@ -81,6 +107,7 @@ def finetune(
         **used,
         "loss": ranker.losses[-1] if ranker.losses else None,
         "validation_tau": best,
+        "cross_validation": crossed and {**asdict(crossed), "tau": crossed.tau, "tau_std": crossed.tau_std},
     }
     parts = f" ({len(data):,} + {extra:,}{' for validation' if for_validation else ''})" if extra else ""
     assumed = "" if space or pretrained else ", which is assumed; --space names another"
@@ -88,5 +115,15 @@ def finetune(
         as_json,
         result,
         f"{head} on {stands_on}, space {name}{assumed}\n"
-        f"fitted on {labels:,} labels{parts}{f', validation τ {best:.3f}' if best is not None else ''}: {out}",
+        f"fitted on {labels:,} labels{parts}{f', validation τ {best:.3f}' if best is not None else ''}: {out}"
+        f"{_crossed(crossed) if folds else ''}",
+    )
+
+
+def _crossed(found: CrossValidation | None) -> str:
+    if found is None:
+        return "\nthese labels are too few for a cross-validated τ"
+    return (
+        f"\ncross-validated τ {found.tau:.3f} ± {found.tau_std:.3f}: over {len(found.taus)} folds, each ranked by "
+        f"a ranker fitted on the other labels, about {found.fitted_on:,}"
     )

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 
-def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"]) -> float:
+def kendall_tau(accuracy: ArrayLike, score: ArrayLike) -> float:
     """Kendall's τ-b between true accuracies and scores, −1 to 1; NaN if either has only one value.
 
     Raises:
@@ -24,7 +24,7 @@ def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " arch
     return float(kendalltau(accuracy, score).statistic)
 
 
-def precision_at(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"], percent: float) -> float:
+def precision_at(accuracy: ArrayLike, score: ArrayLike, percent: float) -> float:
     """Precision@K%: the share of the top K % by score that is in the top K % by accuracy, 0 to 1.
 
     The top K % of n are the first K·n/100 in descending order, rounded, at least one; equals keep their order.
@@ -49,7 +49,7 @@ class RankScores:
     p_at_5: float
 
 
-def scores_of(accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " archs"]) -> RankScores:
+def scores_of(accuracy: ArrayLike, predicted: ArrayLike) -> RankScores:
     """All that archflow's tables say of a ranking.
 
     Raises:
@@ -59,7 +59,7 @@ def scores_of(accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " ar
     return RankScores(kendall_tau(accuracy, predicted), *precision)
 
 
-def _checked(accuracy: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:
+def _checked(accuracy: ArrayLike, score: ArrayLike) -> tuple[ndarray, ndarray]:
     accuracy, score = np.asarray(accuracy, dtype=float), np.asarray(score, dtype=float)
     if accuracy.ndim != 1 or accuracy.shape != score.shape:
         raise ValueError(f"accuracies and scores must be lists of one length, not {accuracy.shape} and {score.shape}")
