@@ -20,6 +20,7 @@ from archflow.ranking import metrics
 from archflow.ranking.head import Head
 from archflow.ranking.ranker import Ranker
 from archflow.ranking.registry import heads
+from archflow.ranking.saved import load, save
 from archflow.studies.evaluate import evaluate
 from archflow.studies.reproduce import reproduce
 from archflow.support.registry import register
@@ -43,6 +44,7 @@ __all__ = [
     "evaluate",
     "flow_surrogate",
     "heads",
+    "load",
     "metrics",
     "network",
     "networks",
@@ -51,6 +53,7 @@ __all__ = [
     "proxies",
     "register",
     "reproduce",
+    "save",
     "space",
     "spaces",
     "table",

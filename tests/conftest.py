@@ -1,4 +1,4 @@
-"""What tests everywhere may ask for: a cache folder that is not the user's, a full disk, the command ``archflow``, …"""
+"""What tests everywhere may ask for: a data folder that is not the user's, a full disk, the command ``archflow``, …"""
 
 import json
 import os
@@ -20,10 +20,10 @@ settings.load_profile("archflow")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_cache_of_the_user(tmp_path_factory):
-    """No test sees or touches the user's cache folder; one that keeps a table asks for a ``cache`` of its own."""
+    """No test sees or touches the user's data folder; one that keeps a table asks for a ``cache`` of its own."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARCHFLOW_CACHE", str(folder))
+        patch.setenv("ARCHFLOW_DATA", str(folder))
         yield
     assert list(folder.rglob("*")) == []
 
@@ -45,9 +45,9 @@ def forgetful():
 
 @pytest.fixture
 def cache(tmp_path_factory, monkeypatch):
-    """A cache folder for one test."""
+    """A data folder for one test."""
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("ARCHFLOW_CACHE", str(folder))
+    monkeypatch.setenv("ARCHFLOW_DATA", str(folder))
     return folder
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from archflow.support.registry import REGISTRIES
+from archflow.support.registry import REGISTRIES, installed
 
 
 @contextlib.contextmanager
@@ -16,11 +16,13 @@ def forgetting():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("archflow.support.plugins._LOADED", [])
         patch.setattr(sys, "path", list(sys.path))
+        installed.cache_clear()
         yield
         folders = set(sys.path)
     for registry, entries in before:
         registry.clear()
         registry.update(entries)
+    installed.cache_clear()
     folders -= set(sys.path)
     for name, module in list(sys.modules.items()):
         if os.path.dirname(getattr(module, "__file__", None) or "") in folders:

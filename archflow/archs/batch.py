@@ -254,6 +254,11 @@ class ArchBatch:
         )
 
     @property
+    def shape(self) -> tuple[int]:
+        """As NumPy's; scikit-learn slices by an array only what has one."""
+        return (len(self),)
+
+    @property
     def nbytes(self) -> int:
         """Size of the batch's arrays in bytes, including those derived for each node."""
         return sum(array.nbytes for array in (*(getattr(self, name) for name in _ARRAYS), *self._node_columns.values()))

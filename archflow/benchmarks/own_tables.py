@@ -45,6 +45,8 @@ def read_table(path: str | Path, space: Space, arch_column: str = "arch") -> Tab
     strings = columns[arch_column]
     others = {name: values for name, values in columns.items() if name != arch_column}
     numbers = {name: found for name, values in others.items() if (found := _numbers(values)) is not None}
+    kind = "row" if path.suffix == ".parquet" else "line"
+    left_out = {name: _no_number(values, lines, kind) for name, values in columns.items() if name not in numbers}
     if not all(isinstance(string, str) for string in strings):
         row = next((row for row, string in enumerate(strings) if not isinstance(string, str)), 0)
         raise ValueError(f"{path}, line {lines[row]}: no architecture in column '{arch_column}'")
@@ -53,7 +55,7 @@ def read_table(path: str | Path, space: Space, arch_column: str = "arch") -> Tab
     except ValueError as error:  # it names the row, counted from 0; which line that is, is known here alone
         told = re.sub(r"^line (\d+)", lambda row: f"line {lines[int(row[1])]}", str(error))
         raise ValueError(f"{path}, {told}") from None
-    return Table(str(path), space, archs, numbers, left_out=tuple(name for name in columns if name not in numbers))
+    return Table(str(path), space, archs, numbers, left_out=left_out)
 
 
 def write_table(path: str | Path, columns: Mapping[str, Sequence[str] | ndarray]) -> None:
@@ -173,3 +175,9 @@ def _numbers(values: list[Any]) -> ndarray | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return numbers if numbers.ndim == 1 else None
+
+
+def _no_number(values: list[Any], lines: Sequence[int], kind: str) -> str:
+    """Where a column first has something else than a number, and what."""
+    row = next((row for row, value in enumerate(values) if _numbers([value]) is None), None)
+    return "it holds no numbers" if row is None else f"{kind} {lines[row]} has {str(values[row])[:40]!r}"

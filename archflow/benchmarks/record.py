@@ -49,12 +49,16 @@ class TableSource:
         read: ``read(path, progress)`` where there are ``files``, else ``read()``.
         files: the names of the official files, which must be downloaded; "" where a package ships the table.
         package: the PyPI distribution that ships the table; "archflow" if archflow itself does.
+        architectures: how many a packaged table has.
+        columns: the names of its columns, likewise.
     """
 
     space: str
     read: Callable[..., Table]
     files: str = ""
     package: str = ""
+    architectures: int = 0
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Shaped
@@ -22,7 +23,7 @@ class Table:
         archs: the architectures.
         columns: an array for each name, with one entry per architecture; NaN where a number is missing.
         default: the column of accuracies to use where none is named; "" if there is none.
-        left_out: names of further columns that are not all numbers.
+        left_out: further columns, which are not all numbers, with where that shows first, e.g. "line 3 has 'x'".
 
     Raises:
         ValueError: a column does not have one entry per architecture.
@@ -33,7 +34,7 @@ class Table:
     archs: ArchBatch
     columns: dict[str, Shaped[ndarray, " archs"]]
     default: str = ""
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
@@ -52,7 +53,7 @@ class Table:
         if column in self.columns:
             return self.columns[column]
         if column in self.left_out:
-            raise ValueError(f"the column '{column}' of {self.name} is not all numbers")
+            raise ValueError(f"the column '{column}' of {self.name} is not all numbers: {self.left_out[column]}")
         raise ValueError(f"{self.name} has no column '{column}'; it has: {', '.join(self.columns) or 'none'}")
 
     def __len__(self) -> int:

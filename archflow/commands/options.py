@@ -11,6 +11,7 @@ Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Fixes everything 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, … or auto, which uses a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted or killed run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run wrote to --out.")]
 
 SpaceName = Annotated[str, typer.Option("--space", help="Name of a search space; 'archflow spaces' lists them.")]
 CheckpointSpace = Annotated[

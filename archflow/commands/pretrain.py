@@ -17,6 +17,7 @@ from archflow.commands.options import (
     Lambda1,
     Lambda2,
     Layers,
+    Overwrite,
     Preset,
     PretrainEpochs,
     Proxy,
@@ -26,7 +27,7 @@ from archflow.commands.options import (
     Seed,
     SpaceName,
 )
-from archflow.commands.shared import given, read, require_output, say
+from archflow.commands.shared import given, read, require_new, require_output, say
 
 
 def pretrain(
@@ -61,6 +62,7 @@ def pretrain(
         float | None, typer.Option(help="Seconds between checkpoints; by default 30.")
     ] = None,
     resume: Resume = False,
+    overwrite: Overwrite = False,
     out: Annotated[Path, typer.Option(help="File for the encoder; an unfinished run is kept in OUT.partial.")] = Path(
         "encoder.archflow"
     ),
@@ -78,6 +80,8 @@ def pretrain(
     from archflow.zero_cost.columns import proxy_values
 
     require_output(out)
+    unfinished = out.with_name(out.name + ".partial")
+    require_new(out, overwrite, unfinished, resume)
     exact = named_preset(preset, space) if preset else None
     of_encoder = {**(exact.encoder_settings(encoder) if exact else {}), **given(hidden=hidden, layers=layers)}
     proxy = proxy or (exact.proxies if exact else "closed-form")
@@ -87,7 +91,6 @@ def pretrain(
     settings |= given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
     settings |= given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
     learned = make_task(task, data.space.name, data.archs, proxy_values(data, proxy), seed, settings)
-    unfinished = out.with_name(out.name + ".partial")
     with Display() as progress:
         outcome = loop.pretrain(
             model,

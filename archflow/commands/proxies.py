@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from archflow.commands.options import ArchColumn, Device, Input, Json, Resume, Sample, Seed, SpaceName
-from archflow.commands.shared import given, read, require_output, say
+from archflow.commands.options import ArchColumn, Device, Input, Json, Overwrite, Resume, Sample, Seed, SpaceName
+from archflow.commands.shared import given, read, require_new, require_output, say
 
 
 def proxies(
@@ -43,6 +43,7 @@ def proxies(
         int | None, typer.Option(help="Processes that share the work; by default one per core.")
     ] = None,
     resume: Resume = False,
+    overwrite: Overwrite = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -63,6 +64,7 @@ def proxies(
 
     names = list(PROXIES) if proxy is None else proxy.split(",")
     require_output(out, table=True)
+    require_new(out, overwrite, out.with_name(out.name + ".partial"), resume)
     require_known(names)
     family(make_space(space).name)  # raises if the space has no networks
     data = read(space, input, arch_column, sample, seed)

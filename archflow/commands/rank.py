@@ -17,13 +17,16 @@ def rank(
     sample: Sample = None,
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
+    exclude_trained: Annotated[
+        bool, typer.Option("--exclude-trained", help="Leave out the architectures that the ranker was fitted on.")
+    ] = False,
     top: Annotated[int | None, typer.Option(min=1, help="Keep only that many of the best.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet file for the ranking.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score architectures, and sort them best first."""
+    """Score architectures, and sort them best first; those that the ranker was fitted on are marked."""
     import numpy as np
 
     from archflow.benchmarks.own_tables import write_table
@@ -34,16 +37,30 @@ def rank(
         require_output(out, table=True)
     model = Ranker.load(ranker, device)
     data = read(agreed_space(space, model.provenance, ranker), input, arch_column, sample, seed)
-    scores = model.predict(data.archs)
-    order = np.argsort(-scores, kind="stable")[:top]
-    strings = data.space.format(data.archs[order])
+    scores, trained = model.predict(data.archs), model.trained(data.archs)
+    order = np.argsort(-scores, kind="stable")
+    if exclude_trained:
+        order = order[~trained[order]]
+        if not len(order):
+            raise ValueError(f"{ranker} was fitted on all of these architectures, so --exclude-trained leaves none")
+    order = order[:top]
+    strings, scores, marks = data.space.format(data.archs[order]), scores[order], trained[order]
     if out is not None:
-        write_table(out, {"rank": np.arange(1, len(order) + 1), "arch": strings, "score": scores[order]})
-    best = [{"arch": arch, "score": float(score)} for arch, score in zip(strings, scores[order], strict=True)][:10]
+        ranks = np.arange(1, len(order) + 1)
+        write_table(out, {"rank": ranks, "arch": strings, "score": scores, "trained": marks.astype(int)})
+    best = [
+        {"arch": arch, "score": float(score), "trained": bool(mark)}
+        for arch, score, mark in zip(strings, scores, marks, strict=True)
+    ][:10]
+    known = int(trained.sum())
     if as_json:
-        print(strict_json({"architectures": len(data), "out": out and str(out), "best": best}))
+        facts = {"architectures": len(data), "trained": known, "ranked": len(order), "out": out and str(out)}
+        print(strict_json({**facts, "best": best}))
         return
+    print("rank     score    arch")
     for number, row in enumerate(best, start=1):
-        print(f"{number:3}  {row['score']:8.4f}  {row['arch']}")
+        print(f"{number:4}  {row['score']:8.4f}  {'*' if row['trained'] else ' '} {row['arch']}")
+    if marks.any():
+        print(f"* one of {known:,} that the ranker was fitted on; --exclude-trained leaves them out")
     if out is not None:
         print(f"{len(order):,} written to {out}")

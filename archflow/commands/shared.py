@@ -64,6 +64,29 @@ def require_output(path: Path, table: bool = False) -> None:
         raise OSError(f"{error.strerror}: {path} cannot be written; choose another place with --out") from None
 
 
+def require_new(path: Path, overwrite: bool, unfinished: Path | None = None, resume: bool = False) -> None:
+    """Check, before any work, that the result of another run is not lost.
+
+    Args:
+        path: the output file.
+        overwrite: whether the user wants to replace what is there.
+        unfinished: the file that an interrupted run leaves beside it, if it leaves one.
+        resume: whether that is to be continued.
+
+    Raises:
+        ValueError: there is a result, or an unfinished run that is not to be continued.
+    """
+    has_unfinished = unfinished is not None and unfinished.is_file()
+    if overwrite or (resume and has_unfinished):
+        return
+    if has_unfinished:
+        raise ValueError(f"{unfinished} is an unfinished run: --resume continues it, --overwrite starts anew")
+    if path.is_file():
+        raise ValueError(
+            f"{path} is there already, from another run: choose another --out, or replace it by --overwrite"
+        )
+
+
 def say(as_json: bool, result: Mapping[str, Any], line: str) -> None:
     """Print the result as one JSON object, or as a line of text."""
     from archflow.support.documents import strict_json
@@ -72,16 +95,26 @@ def say(as_json: bool, result: Mapping[str, Any], line: str) -> None:
 
 
 def listing(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table of strings."""
+    """Print a table of strings; where it would have to break words, each row as a paragraph."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table as RichTable
 
-    table = RichTable()
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    console, (head, *names), rows = Console(highlight=False, markup=False), headings, [list(row) for row in rows]
+    longest = [
+        max(len(word) for text in column for word in text.split()) for column in zip((head, *names), *rows, strict=True)
+    ]
+    if sum(longest) + 3 * len(longest) + 1 <= console.width:
+        table = RichTable(head, *names)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    for first, *others in rows:
+        console.print(first, style="bold")
+        for heading, text in zip(names, others, strict=True):
+            if text:
+                console.print(Padding(f"{heading}: {text}", (0, 0, 0, 2), expand=False))
 
 
 def show_outcome(outcome: Outcome, as_json: bool, **what: str) -> None:

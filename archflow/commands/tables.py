@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,16 +24,35 @@ def list_tables(context: typer.Context, seed: Seed = 0, device: Device = "auto",
     del seed, device  # every verb accepts them; this one has no use for them
     if context.invoked_subcommand is not None:
         return
-    from archflow.benchmarks.tables import official_files
-    from archflow.benchmarks.tables import tables as names
+    from archflow.benchmarks.tables import descriptions
     from archflow.support.documents import strict_json
+    from archflow.support.files import data_folder
 
-    rows = [{"table": name, "files": official_files(name)} for name in names()]
+    found, folder = descriptions(), str(data_folder() / "tables")
     if as_json:
-        print(strict_json({"tables": rows}))
+        rows = [{"table": each.pop("name"), **each} for each in map(asdict, found)]
+        print(strict_json({"tables": rows, "folder": folder}))
         return
-    headings = ("table", "official files for 'archflow tables add TABLE PATH'")
-    listing(headings, (row.values() for row in rows))
+    listing(
+        ("table", "space", "architectures", "columns", "to get it"),
+        (
+            (
+                each.name,
+                each.space,
+                f"{each.architectures:,}" if each.architectures else "",
+                _some(each.columns),
+                each.missing or "ready",
+            )
+            for each in found
+        ),
+    )
+    print(f"added tables are kept in {folder}")
+
+
+def _some(columns: Sequence[str], most: int = 3) -> str:
+    """The first columns, and how many there are."""
+    more = f", … ({len(columns)} in all)" if len(columns) > most else ""
+    return ", ".join(columns[:most]) + more if columns else ""
 
 
 @tables.command("add")
@@ -51,6 +71,8 @@ def add_table(
 ) -> None:
     """Check a file of trained results, convert it, and keep it under a name."""
     del seed, device
+    from archflow.benchmarks.tables import file_of
+
     if path is None:
         found = _own(table, space, arch_column, label_column, name)
     elif space or label_column or name:
@@ -64,9 +86,11 @@ def add_table(
     others = [column for column in found.left_out if column != arch_column]
     facts = {"table": found.name, "space": found.space.name, "architectures": len(found)}
     facts |= {"columns": list(found.columns), "default": found.default, "left_out": others}
+    facts |= {"file": str(file_of(found.name))}
     columns = ", ".join(found.columns) or "no numeric columns"
     left_out = f"; left out, as they are not numeric: {', '.join(others)}" * bool(others)
-    say(as_json, facts, f"{found.name}: {len(found):,} architectures of {found.space.name}; {columns}{left_out}")
+    text = f"{found.name}: {len(found):,} architectures of {found.space.name}; {columns}{left_out}"
+    say(as_json, facts, f"{text}\nkept in {facts['file']}; 'archflow tables remove {found.name}' deletes it")
 
 
 def _own(file: str, space: str | None, arch_column: str, label_column: str, name: str | None) -> Table:
@@ -88,6 +112,22 @@ def _own(file: str, space: str | None, arch_column: str, label_column: str, name
     if official_files(name):
         raise ValueError(f"{name} is the name of an official table; choose another name with --name")
     return keep(replace(own, name=name, default=label_column))
+
+
+@tables.command("remove")
+def remove_table(
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="Name of a table that was added.")],
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Delete a table that was added; the file that it was made from stays."""
+    del seed, device
+    from archflow.benchmarks.tables import file_of, remove
+
+    file = str(file_of(name))
+    remove(name)
+    say(as_json, {"table": name, "file": file}, f"{name} is removed: {file}")
 
 
 @tables.command("write")

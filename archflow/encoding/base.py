@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -88,7 +89,7 @@ class Encoder(nn.Module):
         width: length d of its vectors, ``settings.hidden``.
 
     Raises:
-        ValueError: the vocabulary is a single string rather than a sequence of names.
+        ValueError: the vocabulary is a single string or a file rather than a sequence of names.
     """
 
     name: ClassVar[str]
@@ -99,6 +100,10 @@ class Encoder(nn.Module):
 
     def __init__(self, vocabulary: Sequence[str], settings: Any = None) -> None:
         super().__init__()
+        if isinstance(vocabulary, Path) or (isinstance(vocabulary, str) and Path(vocabulary).suffix):
+            raise ValueError(
+                f"'{vocabulary}' is a file, not a vocabulary; archflow.load('{vocabulary}') returns the encoder in it"
+            )
         if isinstance(vocabulary, str):
             raise ValueError(
                 f"the vocabulary is the string '{vocabulary}', but must be a sequence of operation names, "

@@ -28,7 +28,7 @@ from archflow.encoding.files import describe
 from archflow.pretraining.state import State
 from archflow.pretraining.task import Task
 from archflow.support.devices import resolve_device, seeded
-from archflow.support.progress import Progress, silent
+from archflow.support.progress import Progress, shown
 from archflow.support.settings import check_range, check_types
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def pretrain(
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30,
     resume: bool = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Pretraining:
     """Train ``encoder`` in place and leave it in evaluation mode; the defaults are the published settings.
 
@@ -125,7 +125,7 @@ def pretrain(
         checkpoint_seconds: 0 writes after every step.
         resume: continue from ``checkpoint`` if it exists.
         progress: called with the number of architectures seen; with several processes it is pickled and called in the
-            first of them.
+            first of them. By default there is a bar on a terminal and in a notebook.
 
     Raises:
         ValueError: a setting is invalid, the device is missing, the loss is no longer finite, or the checkpoint is
@@ -147,8 +147,9 @@ def pretrain(
         precision=precision,  # type: ignore[arg-type]  # any string; Fabric checks it
     )
     path = Path(checkpoint) if checkpoint else None
-    loop = _Loop(encoder, archs, task, settings, record, path, checkpoint_seconds, resume, progress)
-    weights, losses, seconds = fabric.launch(loop.run)
+    with shown(progress) as told:
+        loop = _Loop(encoder, archs, task, settings, record, path, checkpoint_seconds, resume, told)
+        weights, losses, seconds = fabric.launch(loop.run)
     encoder.float().load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     encoder.eval()
     return Pretraining(record, losses, seconds)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 
-def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"]) -> float:
+def kendall_tau(accuracy: ArrayLike, score: ArrayLike) -> float:
     """Kendall's τ-b between true accuracies and scores, −1 to 1; NaN if either has only one value.
 
     Raises:
@@ -24,7 +24,7 @@ def kendall_tau(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " arch
     return float(kendalltau(accuracy, score).statistic)
 
 
-def precision_at(accuracy: Float[ndarray, " archs"], score: Float[ndarray, " archs"], percent: float) -> float:
+def precision_at(accuracy: ArrayLike, score: ArrayLike, percent: float) -> float:
     """Precision@K%: the share of the top K % by score that is in the top K % by accuracy, 0 to 1.
 
     The top K % of n are the first K·n/100 in descending order, rounded, at least one; equals keep their order.
@@ -49,7 +49,7 @@ class RankScores:
     p_at_5: float
 
 
-def scores_of(accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " archs"]) -> RankScores:
+def scores_of(accuracy: ArrayLike, predicted: ArrayLike) -> RankScores:
     """All that archflow's tables say of a ranking.
 
     Raises:
@@ -59,9 +59,7 @@ def scores_of(accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " ar
     return RankScores(kendall_tau(accuracy, predicted), *precision)
 
 
-def spread_of(
-    accuracy: Float[ndarray, " archs"], predicted: Float[ndarray, " archs"], resamples: int = 100, seed: int = 0
-) -> RankScores:
+def spread_of(accuracy: ArrayLike, predicted: ArrayLike, resamples: int = 100, seed: int = 0) -> RankScores:
     """The standard deviation of :func:`scores_of` over bootstrap resamples of the architectures (Efron, 1979).
 
     It says how much the figures owe to which architectures were compared, not to which the ranker was fitted on.
@@ -69,18 +67,18 @@ def spread_of(
     Raises:
         ValueError: as :func:`kendall_tau`; also there are fewer than two resamples.
     """
-    accuracy, predicted = _checked(accuracy, predicted)
+    true, scores = _checked(accuracy, predicted)
     if resamples < 2:
         raise ValueError(f"resamples must be 2 or more, not {resamples}")
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(resamples):
-        rows = rng.integers(len(accuracy), size=len(accuracy))
-        found.append(astuple(scores_of(accuracy[rows], predicted[rows])))
+        rows = rng.integers(len(true), size=len(true))
+        found.append(astuple(scores_of(true[rows], scores[rows])))
     return RankScores(*np.std(found, axis=0, ddof=1).tolist())
 
 
-def _checked(accuracy: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:
+def _checked(accuracy: ArrayLike, score: ArrayLike) -> tuple[ndarray, ndarray]:
     accuracy, score = np.asarray(accuracy, dtype=float), np.asarray(score, dtype=float)
     if accuracy.ndim != 1 or accuracy.shape != score.shape:
         raise ValueError(f"accuracies and scores must be lists of one length, not {accuracy.shape} and {score.shape}")

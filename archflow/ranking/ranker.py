@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.registry import space as make_space
@@ -22,14 +23,16 @@ from archflow.ranking.labels import check_labels, joined, merged
 from archflow.ranking.metrics import kendall_tau
 from archflow.ranking.registry import make_head
 from archflow.ranking.sources import space_of
-from archflow.support.progress import Progress, silent
+from archflow.support.progress import Progress, shown
 
 _FEW = 10
 """Labels below which a ranking is poor."""
 
 
 class Ranker:
-    """Scores architectures so that better ones score higher; the feel of a scikit-learn regressor.
+    """Scores architectures so that better ones score higher; a scikit-learn regressor over an ``ArchBatch``.
+
+    ``sklearn.base.clone``, ``cross_val_score``, ``GridSearchCV`` and the like take it; scikit-learn is not needed.
 
     ``fit`` leaves the encoder that it is given as it was, so one pre-trained encoder serves many rankers.
 
@@ -91,35 +94,42 @@ class Ranker:
         return [] if self._fitted is None else self._fitted.head.validation_taus
 
     @property
+    def fitted(self) -> Fitted:
+        """The fitted head and what it was fitted on; raises ValueError if there is none."""
+        if self._fitted is None:
+            raise ValueError("this ranker has not been fitted yet")
+        return self._fitted
+
+    @property
     def labelled(self) -> Labelled:
         """The architectures and labels that the ranker was fitted on; those for validation come last.
 
         Raises:
             ValueError: it was not fitted.
         """
-        return self._ready().labelled
+        return self.fitted.labelled
 
     def fit(
         self,
         archs: ArchBatch,
-        accuracy: Float[ndarray, " archs"],
-        validation: tuple[ArchBatch, Float[ndarray, " others"]] | None = None,
-        progress: Progress = silent,
+        accuracy: ArrayLike,
+        validation: tuple[ArchBatch, ArrayLike] | None = None,
+        progress: Progress | None = None,
         *,
-        proxies: Float[ndarray, "archs proxies"] | None = None,
-        validation_proxies: Float[ndarray, "others proxies"] | None = None,
+        proxies: ArrayLike | None = None,
+        validation_proxies: ArrayLike | None = None,
         candidates: ArchBatch | None = None,
-        candidate_proxies: Float[ndarray, "candidates proxies"] | None = None,
+        candidate_proxies: ArrayLike | None = None,
     ) -> Self:
         """Learn to order the labelled architectures.
 
         Args:
             archs: the labelled architectures. One that is there several times counts once, with its mean label.
-            accuracy: for each of them a number, higher is better.
+            accuracy: for each of them a number, higher is better: anything that NumPy can read.
             validation: other labelled architectures. "finetune" keeps the weights of the epoch with the best τ on them;
                 a head with no such use for them is fitted on them, too.
-            progress: told how much is done.
-            proxies: columns of one's own for ``archs``, beside those of their space.
+            progress: told how much is done; by default there is a bar on a terminal and in a notebook.
+            proxies: columns of one's own for ``archs``, beside those of their space, (architectures, proxies).
             validation_proxies: the same columns for ``validation``.
             candidates: architectures that are to be ranked, among which "gp" and "trees" then scale columns. It gains
                 up to 0.01 of τ from 20 labels, and 0.001 from a hundred.
@@ -147,7 +157,8 @@ class Ranker:
         held = None if held is None else merged(held, "validation labels")
         if len(examples.labels) < _FEW:
             warnings.warn(f"{len(examples.labels)} labels say little: expect a poor ranking below {_FEW}", stacklevel=2)
-        head.fit(self.encoder, *examples, validation=held, seed=self.seed, device=self.device, progress=progress)
+        with shown(progress) as told:
+            head.fit(self.encoder, *examples, validation=held, seed=self.seed, device=self.device, progress=told)
         head.candidates = None
         known = examples if held is None else joined(examples, held)
         labelled = Labelled(known.archs, known.labels)
@@ -160,16 +171,16 @@ class Ranker:
         archs: ArchBatch,
         return_std: Literal[False] = False,
         *,
-        proxies: Float[ndarray, "archs proxies"] | None = None,
+        proxies: ArrayLike | None = None,
     ) -> Float[ndarray, " archs"]: ...
 
     @overload
     def predict(
-        self, archs: ArchBatch, return_std: Literal[True], *, proxies: Float[ndarray, "archs proxies"] | None = None
+        self, archs: ArchBatch, return_std: Literal[True], *, proxies: ArrayLike | None = None
     ) -> tuple[Float[ndarray, " archs"], Float[ndarray, " archs"]]: ...
 
     def predict(
-        self, archs: ArchBatch, return_std: bool = False, *, proxies: Float[ndarray, "archs proxies"] | None = None
+        self, archs: ArchBatch, return_std: bool = False, *, proxies: ArrayLike | None = None
     ) -> Float[ndarray, " archs"] | tuple[Float[ndarray, " archs"], Float[ndarray, " archs"]]:
         """A score for each architecture; higher is better. That of "gp" is on the scale of the labels.
 
@@ -182,7 +193,7 @@ class Ranker:
             ValueError: the ranker was not fitted, the architectures have another vocabulary or other columns, or
                 deviations are asked of a head that has none.
         """
-        fitted = self._ready()
+        fitted = self.fitted
         mean, std = fitted.head.predict(archs, fitted.read(archs, proxies))
         if not return_std:
             return mean
@@ -191,7 +202,7 @@ class Ranker:
         return mean, std
 
     def intervals(
-        self, archs: ArchBatch, level: float = 0.8, *, proxies: Float[ndarray, "archs proxies"] | None = None
+        self, archs: ArchBatch, level: float = 0.8, *, proxies: ArrayLike | None = None
     ) -> Float[ndarray, "archs 2"]:
         """Between which two values the label of each architecture lies with probability ``level``.
 
@@ -200,8 +211,18 @@ class Ranker:
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, not {level}")
-        fitted = self._ready()
+        fitted = self.fitted
         return fitted.head.intervals(archs, fitted.read(archs, proxies), level)
+
+    def trained(self, archs: ArchBatch) -> Bool[ndarray, " archs"]:
+        """Whether each architecture is among those that the ranker was fitted on, by the space's measure of equality.
+
+        Raises:
+            ValueError: the ranker was not fitted, or the architectures are of another space.
+        """
+        fitted = self.fitted
+        archs.require_vocabulary(fitted.labelled.archs.vocabulary, "the ranker's")
+        return np.isin(fitted.keys(archs), fitted.keys(fitted.labelled.archs))
 
     def suggest(
         self,
@@ -209,7 +230,7 @@ class Ranker:
         n: int,
         exclude_trained: bool = True,
         *,
-        proxies: Float[ndarray, "archs proxies"] | None = None,
+        proxies: ArrayLike | None = None,
     ) -> Int[ndarray, " n"]:
         """Numbers of the ``n`` architectures to train next, the most promising first, no one twice.
 
@@ -225,11 +246,11 @@ class Ranker:
         Raises:
             ValueError: as :meth:`predict`; or there are not ``n`` architectures to choose from.
         """
-        fitted = self._ready()
+        fitted = self.fitted
         columns, keys = fitted.read(archs, proxies), fitted.keys(archs)
         rows = np.sort(np.unique(keys, return_index=True)[1])
         if exclude_trained:
-            rows = rows[~np.isin(keys[rows], fitted.keys(fitted.labelled.archs))]
+            rows = rows[~self.trained(archs[rows])]
         if not 1 <= n <= len(rows):
             raise ValueError(f"{n} architectures cannot be suggested out of {len(rows):,} that may be")
         return rows[fitted.head.choose(archs[rows], columns[rows], n)]
@@ -237,16 +258,16 @@ class Ranker:
     def score(
         self,
         archs: ArchBatch,
-        accuracy: Float[ndarray, " archs"],
+        accuracy: ArrayLike,
         *,
-        proxies: Float[ndarray, "archs proxies"] | None = None,
+        proxies: ArrayLike | None = None,
     ) -> float:
         """Kendall's τ of the predictions with the true accuracies."""
         return kendall_tau(accuracy, self.predict(archs, proxies=proxies))
 
     def save(self, path: str | Path, **provenance: Any) -> None:
         """Write the fitted ranker to one file; ``provenance`` (JSON-able) is kept with it."""
-        self._ready().save(path, provenance)
+        self.fitted.save(path, provenance)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Ranker:
@@ -282,6 +303,16 @@ class Ranker:
         self.__dict__.update(type(self)(**{**made, **changed}).__dict__)
         return self
 
+    _estimator_type = "regressor"  # to scikit-learn before 1.6; later ones ask for tags
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import RegressorTags, Tags, TargetTags
+
+        return Tags("regressor", TargetTags(required=True), regressor_tags=RegressorTags())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted is not None
+
     def __repr__(self) -> str:
         settings, defaults = (_settings(each) for each in (self.settings, type(self.settings)()))
         parts = [
@@ -292,11 +323,6 @@ class Ranker:
         ]
         state = "not fitted" if self._fitted is None else f"fitted on {len(self.labelled.labels):,} architectures"
         return f"<Ranker({', '.join(parts)}), {state}>"
-
-    def _ready(self) -> Fitted:
-        if self._fitted is None:
-            raise ValueError("this ranker has not been fitted yet")
-        return self._fitted
 
 
 def _settings(settings: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from archflow.studies.runner import Outcome, make_all
 from archflow.studies.tables import gains_table, ranking_table
 from archflow.support.devices import resolve_device
 from archflow.support.files import write_atomically
-from archflow.support.progress import Progress, silent
+from archflow.support.progress import Progress, shown
 
 DEFAULT_METHODS = ("none", "fgp")
 
@@ -45,7 +45,7 @@ def evaluate(
     finetuning: FinetuneSettings | None = None,
     device: str = "auto",
     out: str | Path = "evaluate",
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Compare methods on a table; every run is one line in the results folder.
 
@@ -74,7 +74,7 @@ def evaluate(
         finetuning: settings of fine-tuning, those published for NAS-Bench-201 if None.
         device: "cpu", "cuda", …, or "auto".
         out: the results folder.
-        progress: called as each phase advances and as runs finish.
+        progress: called as each phase advances and as runs finish; by default a bar on a terminal and in a notebook.
 
     Returns:
         The lines of all runs, and the table made from them.
@@ -135,7 +135,8 @@ def evaluate(
             for seed, labelled, share, number in grid
         ]
     folder = Path(out)
-    failures = make_all(grouped(runs, device, table), folder, 1, progress)
+    with shown(progress) as told:
+        failures = make_all(grouped(runs, device, table), folder, 1, told)
     done = {line["key"]: line for line in read(folder)}
     lines = [done[run.key] for run in runs if run.key in done]
     if not lines:

@@ -24,7 +24,7 @@ from archflow.studies.speed import SpeedRun, speed_table
 from archflow.studies.tables import draws_table, ranking_table, row_of
 from archflow.support.devices import resolve_device
 from archflow.support.files import write_atomically
-from archflow.support.progress import Progress, silent
+from archflow.support.progress import Progress, shown
 from archflow.support.reading import expecting
 
 Pairs = Sequence[tuple[str, str]]
@@ -100,7 +100,7 @@ def reproduce(
     processes: int = 1,
     device: str = "auto",
     out: str | Path = "reproduce",
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Do the runs of a study that are not done yet, then make its table and plots.
 
@@ -126,7 +126,7 @@ def reproduce(
         processes: number of processes that share the work, each with one thread.
         device: "cpu", "cuda", …, or "auto".
         out: the results folder.
-        progress: called as runs finish.
+        progress: called as runs finish; by default there is a bar on a terminal and in a notebook.
 
     Raises:
         ValueError: the study, an axis, a value, the budget or the device is unknown; the message lists the known ones.
@@ -139,11 +139,12 @@ def reproduce(
     )  # fmt: skip
     planned = plan(name, choice)
     folder = Path(out)
-    failed = make_all(planned.jobs, folder, 1 if name == "speed" else processes, progress)
-    shown = lines_of(name, folder, choice, planned.jobs)
-    table, files = present(name, studies()[name], shown, folder) if shown else ("", [])
+    with shown(progress) as told:
+        failed = make_all(planned.jobs, folder, 1 if name == "speed" else processes, told)
+    found = lines_of(name, folder, choice, planned.jobs)
+    table, files = present(name, studies()[name], found, folder) if found else ("", [])
     keys = {run.key for job in planned.jobs for run in job.runs}
-    lines = [line for line in shown if line["key"] in keys]
+    lines = [line for line in found if line["key"] in keys]
     return Outcome(lines, len(keys), planned.failures + failed, table, files)
 
 

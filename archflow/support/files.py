@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import platformdirs
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -105,9 +106,9 @@ def _lock(file: IO[bytes]) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def cache_folder() -> Path:
-    """Where archflow caches files: ``$ARCHFLOW_CACHE``, or else ``~/.cache/archflow``; it may not exist yet."""
-    return Path(os.environ.get("ARCHFLOW_CACHE") or Path.home() / ".cache" / "archflow")
+def data_folder() -> Path:
+    """Where archflow keeps what a user adds: ``$ARCHFLOW_DATA``, or else the system's folder; it may not exist yet."""
+    return Path(os.environ.get("ARCHFLOW_DATA") or platformdirs.user_data_path("archflow", appauthor=False))
 
 
 def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -148,25 +149,42 @@ def load_settings(path: str | Path, kind: str) -> dict[str, Any]:
         return settings
 
 
+def kind_of(path: str | Path) -> str:
+    """The kind of one of archflow's files, from its header.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, or not one of archflow's.
+    """
+    with _header(path) as (_, metadata):
+        return metadata["archflow"]
+
+
 @contextlib.contextmanager
 def _opened(path: str | Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    with _header(path) as (file, metadata):
+        if metadata["archflow"] != kind:
+            raise ValueError(f"{path} is not an archflow '{kind}' file: it holds {short(metadata['archflow'])}")
+        try:
+            settings = json.loads(metadata["settings"])
+        except (KeyError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged: its settings cannot be read ({short(error)})") from None
+        if not isinstance(settings, dict):
+            raise ValueError(f"{path} is damaged: its settings are {short(settings)}")
+        yield file, settings
+
+
+@contextlib.contextmanager
+def _header(path: str | Path) -> Iterator[tuple[Any, dict[str, str]]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("archflow") != kind:
-                found = metadata.get("archflow")
-                what = f"it holds {short(found)}" if found else "it was not written by archflow"
-                raise ValueError(f"{path} is not an archflow '{kind}' file: {what}")
-            try:
-                settings = json.loads(metadata["settings"])
-            except (KeyError, ValueError, RecursionError) as error:
-                raise ValueError(f"{path} is damaged: its settings cannot be read ({short(error)})") from None
-            if not isinstance(settings, dict):
-                raise ValueError(f"{path} is damaged: its settings are {short(settings)}")
-            yield file, settings
+            if not metadata.get("archflow"):
+                raise ValueError(f"{path} is not an archflow file: it was not written by archflow")
+            yield file, metadata
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not an archflow file ({str(error)[:200]})") from None
 

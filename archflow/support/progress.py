@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import ClassVar, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -24,9 +27,13 @@ def silent(phase: str, done: int, total: int, /) -> None:
 class Display:
     """Shows phases with their rate and time left on standard error, so that standard output stays clean.
 
-    On a terminal there is one bar per phase; elsewhere a plain line at the start of a phase, about every ten seconds,
-    and at its end. A pickled copy, as in a spawned process, prints plain lines.
+    On a terminal, and in a notebook that has ipywidgets, there is one bar per phase; elsewhere a plain line at the
+    start of a phase, about every ten seconds, and at its end. A pickled copy, as in a spawned process, prints plain
+    lines.
     """
+
+    open: ClassVar[int] = 0
+    """How many are shown now; see :func:`shown`."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -37,7 +44,8 @@ class Display:
         self._last_line = 0.0
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal:
+        Display.open += 1
+        if self._console.is_terminal or (self._console.is_jupyter and find_spec("ipywidgets")):
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -48,11 +56,11 @@ class Display:
                 TimeRemainingColumn(),
             )
             self._bars = RichProgress(*columns, console=self._console)
-            self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bars:
+        Display.open -= 1
+        if self._tasks and self._bars:
             self._bars.stop()
 
     def __reduce__(self) -> tuple[type[Display], tuple[()]]:
@@ -67,6 +75,8 @@ class Display:
         elapsed = now - start
         rate = f"{done / elapsed:,.0f}/s" if done and elapsed else ""
         if self._bars:
+            if not self._tasks:
+                self._bars.start()
             if phase not in self._tasks:
                 self._tasks[phase] = self._bars.add_task(phase, total=total, rate="")
             self._bars.update(self._tasks[phase], completed=done, total=total, rate=rate)
@@ -74,3 +84,20 @@ class Display:
             self._last_line = now
             left = f", {elapsed / done * (total - done):.0f} s left" if done and elapsed and done < total else ""
             print(f"{phase}: {done:,}/{total:,} {rate}{left}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def shown(progress: Progress | None) -> Iterator[Progress]:
+    """What a function tells its progress to: what the caller gave, or else a bar where somebody is watching.
+
+    That is on a terminal or in a notebook, unless a display is shown already, as that of a function which calls this
+    one; elsewhere nothing is shown.
+    """
+    console = Console(stderr=True)
+    if progress is not None:
+        yield progress
+    elif Display.open or not (console.is_terminal or console.is_jupyter):
+        yield silent
+    else:
+        with Display() as display:
+            yield display

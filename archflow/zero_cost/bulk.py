@@ -34,7 +34,7 @@ from archflow.support.devices import resolve_device, seeded
 from archflow.support.digests import digest_arrays
 from archflow.support.files import require_writable, write_atomically
 from archflow.support.processes import in_processes, pack
-from archflow.support.progress import Progress, silent
+from archflow.support.progress import Progress, shown
 from archflow.zero_cost.images import SYNTHETIC, minibatch
 from archflow.zero_cost.journal import Journal, Settings
 from archflow.zero_cost.measures import PROXIES, Values, measure, require_known
@@ -59,7 +59,7 @@ def proxies(
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Table:
     """Zero-cost proxies of architectures, measured on their untrained networks.
 
@@ -82,7 +82,8 @@ def proxies(
             OUT.log names the networks that failed, if any. A disconnected network has the value −inf in the table, in
             CSV and in Parquet; JSON has no infinity, so JSONL has null for it as for NaN, and both are read as NaN.
         resume: continue from OUT.partial if it exists.
-        progress: called with "networks", the number of networks that are done, and the number of all.
+        progress: called with "networks", the number of networks that are done, and the number of all; by default there
+            is a bar on a terminal and in a notebook.
 
     Returns:
         A table with a float64 column for each proxy; NaN where a network failed or overflowed.
@@ -132,7 +133,7 @@ def proxies(
         to_do[row] = False
 
     with contextlib.ExitStack() as stack:
-        journal = None
+        told, journal = stack.enter_context(shown(progress)), None
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             journal = stack.enter_context(Journal(_beside(out, "partial"), settings, resume))
@@ -141,7 +142,7 @@ def proxies(
                 if key in rows and measured.keys() >= set(plan.names_of(rows[key])):
                     keep(rows[key], measured, failed)
         rest = int(to_do.sum())
-        progress("networks", total - rest, total)
+        told("networks", total - rest, total)
         tasks = ((row, plan.networks[[row]], plan.names_of(row)) for row in np.flatnonzero(to_do).tolist())
         for (row, _, wanted), outcome in in_processes(work, tasks, processes or max(1, min(most, rest))):
             if isinstance(outcome, Exception):
@@ -150,7 +151,7 @@ def proxies(
             if journal:
                 journal.add(str(plan.keys[row]), *outcome)
             rest -= 1
-            progress("networks", total - rest, total)
+            told("networks", total - rest, total)
 
         columns = {name: values[plan.rows[name], column] for column, name in enumerate(names)}
         causes = [f"{known.format(plan.networks[[row]])[0]}: {failures[row]}" for row in sorted(failures)]

@@ -66,6 +66,12 @@ def test_the_sources_are_those_of_the_records():
     assert set(WRITERS) == set(OFFICIAL)
 
 
+@pytest.mark.parametrize("name", PACKAGED)
+def test_what_is_told_of_a_packaged_table_is_true(name):
+    found = table(name)
+    assert (SOURCES[name].architectures, SOURCES[name].columns) == (len(found), tuple(found.columns))
+
+
 # Official files
 
 

@@ -21,7 +21,7 @@ from archflow.benchmarks.nasbench_nlp.space import NASBenchNLP
 from archflow.benchmarks.registry import SPACES
 from archflow.benchmarks.table import Table
 from archflow.benchmarks.tables import SOURCES, add, keep, official_files, remove, table, tables
-from archflow.support.files import cache_folder, load_tensors, save_tensors
+from archflow.support.files import data_folder, load_tensors, save_tensors
 from tests.benchmarks.nasbench_nlp.test_space import RNN
 from tests.benchmarks.official import WRITERS
 
@@ -29,7 +29,14 @@ SPACE = NASBench201()
 ARCHS = SPACE.sample(6, seed=0)
 PACKAGED = ["nasbench201/analog", "nasbench201/proxies", "nasbench-graph", "nasbench-graph/proteins"]
 OFFICIAL = [name for name in SOURCES if official_files(name)]
-MINE = Table("mine", SPACE, ARCHS, {"accuracy": np.arange(6) / 7, "time": np.full(6, np.nan)}, "accuracy", ("note",))
+MINE = Table(
+    "mine",
+    SPACE,
+    ARCHS,
+    {"accuracy": np.arange(6) / 7, "time": np.full(6, np.nan)},
+    "accuracy",
+    {"note": "line 2 has 'x'"},
+)
 
 
 def assert_equal(found: Table, expected: Table) -> None:
@@ -54,7 +61,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_table_of_every_space_comes_back(cache, name):
     space = archflow.space(name)
     archs = space.sample(7, seed=2)[[5, 1, 3]]
-    kept = Table("a/b", space, archs, {"x": np.array([0.1, np.nan, -3.0])}, "x", ("note", "date"))
+    kept = Table("a/b", space, archs, {"x": np.array([0.1, np.nan, -3.0])}, "x", {"note": "", "date": ""})
     assert_equal(keep(kept), kept)
     assert_equal(table("a/b"), kept)
     assert tables(name)[-1 - sum(SOURCES[official].space == name for official in OFFICIAL)] == "a/b"
@@ -71,17 +78,20 @@ def test_odd_numbers_and_odd_names_of_columns_come_back(cache):
     quiet = struct.unpack("<d", struct.pack("<Q", 0x7FF8_0000_DEAD_BEEF))[0]  # NaN, with bits of its own
     columns = {name: np.array([*ODD_NUMBERS[1:], quiet]) + 0 * number for number, name in enumerate(ODD_NAMES)}
     columns["accuracy"] = np.array(ODD_NUMBERS)
-    kept = replace(MINE, columns=columns, default="τ → λ", left_out=("nul\0\0", ""))
+    kept = replace(MINE, columns=columns, default="τ → λ", left_out={"nul\0\0": "line 2 has 'x'", "": ""})
     keep(kept)
     assert_equal(table("mine"), kept)
 
 
 @settings(max_examples=25)
-@given(st.dictionaries(st.text(), st.lists(st.floats(), min_size=6, max_size=6), max_size=5), st.lists(st.text()))
+@given(
+    st.dictionaries(st.text(), st.lists(st.floats(), min_size=6, max_size=6), max_size=5),
+    st.dictionaries(st.text(), st.text()),
+)
 def test_any_columns_come_back(columns, left_out):
-    kept = Table("mine", SPACE, ARCHS, {name: np.array(numbers) for name, numbers in columns.items()}, "", (*left_out,))
+    kept = Table("mine", SPACE, ARCHS, {name: np.array(numbers) for name, numbers in columns.items()}, "", left_out)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARCHFLOW_CACHE", folder)
+        patch.setenv("ARCHFLOW_DATA", folder)
         keep(kept)
         assert_equal(table("mine"), kept)
 
@@ -157,7 +167,7 @@ def test_a_space_that_nobody_knows_is_not_kept(cache, monkeypatch):
     assert_equal(table("mine"), kept)
     assert "mine" in tables("other")
     monkeypatch.undo()
-    monkeypatch.setenv("ARCHFLOW_CACHE", str(cache))
+    monkeypatch.setenv("ARCHFLOW_DATA", str(cache))
     assert "mine" not in tables()
     with pytest.raises(ValueError, match=r"mine\.archflow is .* of another version; .* unknown space 'other'"):
         table("mine")
@@ -298,17 +308,17 @@ def test_the_swapped_edges_are_another_string():
     assert SWAPPED != GENOTYPE
 
 
-# The cache folder
+# The data folder
 
 
-def test_where_the_cache_folder_is(cache, monkeypatch, tmp_path):
-    assert cache_folder() == cache
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for unset in (lambda: monkeypatch.setenv("ARCHFLOW_CACHE", ""), lambda: monkeypatch.delenv("ARCHFLOW_CACHE")):
+def test_where_the_data_folder_is(cache, monkeypatch, tmp_path):
+    assert data_folder() == cache
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    for unset in (lambda: monkeypatch.setenv("ARCHFLOW_DATA", ""), lambda: monkeypatch.delenv("ARCHFLOW_DATA")):
         unset()
-        assert cache_folder() == tmp_path / ".cache" / "archflow"
+        assert data_folder() == tmp_path / "share" / "archflow"
     keep(MINE)
-    assert [*files(tmp_path)] == [".cache/archflow/tables/mine.archflow"]
+    assert [*files(tmp_path)] == ["share/archflow/tables/mine.archflow"]
 
 
 def header(path: Path, **changes) -> None:
@@ -346,12 +356,13 @@ UNREADABLE = {
     "a space of no name": lambda path: header(path, space=["nasbench201"]),
     "a later space": lambda path: header(path, space="nasbench401"),
     "no vocabulary": lambda path: header(path, vocabulary=None),
+    "no columns": lambda path: header(path, columns=None),
+    "no number of architectures": lambda path: header(path, architectures=None),
     "operations of an earlier version": lambda path: header(path, vocabulary=["input", "conv", "output"]),
 }
 """Files that are seen to be no table when tables are listed."""
 BEYOND_ITS_HEADER = {
     "no default": lambda path: header(path, default=None),
-    "no columns": lambda path: header(path, columns=None),
     "more columns": lambda path: header(path, columns=["accuracy", "time", "more"]),
     "nothing left out": lambda path: header(path, left_out=None),
     "a column of another length": lambda path: with_tensors(path, **{"column 1": torch.ones(5)}),
@@ -384,7 +395,7 @@ def test_a_damaged_official_table_is_listed_still(cache):
         table("nasbench201/hw")
 
 
-def test_other_things_in_the_cache_folder(cache):
+def test_other_things_in_the_data_folder(cache):
     keep(MINE)
     (cache / "tables" / "folder.archflow").mkdir()
     (cache / "tables" / ".mine.archflow.x1.tmp").write_bytes(b"of a run that was killed")
@@ -407,14 +418,14 @@ def test_a_full_disk_leaves_the_previous_table(cache, request):
     assert_equal(table("mine"), MINE)
 
 
-def test_a_cache_folder_that_cannot_be_written(monkeypatch, unprivileged):
+def test_a_data_folder_that_cannot_be_written(monkeypatch, unprivileged):
     """Which is found out before a large file is read."""
     read = []
     for name in ("nasbench-macro", "nasbench-nlp"):
         monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], read=read.append))
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
-        monkeypatch.setenv("ARCHFLOW_CACHE", str(cache))
+        monkeypatch.setenv("ARCHFLOW_DATA", str(cache))
         keep(MINE)
         before = files(cache)
         (cache / "tables").chmod(0o500)
@@ -433,10 +444,10 @@ def test_a_cache_folder_that_cannot_be_written(monkeypatch, unprivileged):
             (cache / "tables").chmod(0o700)
 
 
-def test_a_cache_folder_that_is_a_file(tmp_path, monkeypatch):
+def test_a_data_folder_that_is_a_file(tmp_path, monkeypatch):
     path = tmp_path / "cache"
     path.write_text("text")
-    monkeypatch.setenv("ARCHFLOW_CACHE", str(path))
+    monkeypatch.setenv("ARCHFLOW_DATA", str(path))
     for write in (lambda: keep(MINE), lambda: add("nasbench-macro", tmp_path)):
         with pytest.raises(OSError, match="cache"):
             write()

@@ -18,11 +18,13 @@ WORKING = {
     "spaces": "spaces nasbench201 --sample 5 --out out.csv",
     "tables": "tables",
     "tables add": "tables add cells.csv --space nasbench201",
+    "tables remove": "tables remove tiny",
     "tables write": "tables write tiny --out out.csv",
     "proxies": "proxies --space darts --input two.jsonl --proxy params,nwot --width 4 --depth 1 --size 8 "
-    "--batch-size 8 --processes 1 --device cpu --out out.csv",
-    "pretrain": f"pretrain --input cells.csv {QUICK} --out out.archflow",
-    "finetune": "finetune --input some.jsonl --head finetune --finetune-epochs 2 --device cpu --out out.archflow",
+    "--batch-size 8 --processes 1 --device cpu --overwrite --out out.csv",
+    "pretrain": f"pretrain --input cells.csv {QUICK} --overwrite --out out.archflow",
+    "finetune": "finetune --input some.jsonl --head finetune --finetune-epochs 2 --device cpu --overwrite "
+    "--out out.archflow",
     "rank": "rank ranker.archflow --input cells.csv --out out.csv",
     "suggest": "suggest ranker.archflow --input cells.csv --out out.csv",
     "report": "report ranker.archflow --input cells.csv --label-column accuracy --out out.html",
@@ -33,7 +35,7 @@ WORKING = {
 }
 """A small command for every verb."""
 
-WRITING = [verb for verb in WORKING if verb != "tables"]
+WRITING = [verb for verb in WORKING if verb not in ("tables", "tables remove")]
 COMPUTING = [verb for verb in WRITING if verb != "spaces" and not verb.startswith("tables")]
 
 

@@ -17,7 +17,7 @@ from tests.studies import TABLE
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """Small files of every kind, valid and invalid, and a cache folder with one table."""
+    """Small files of every kind, valid and invalid, and a data folder with one table."""
     folder = tmp_path_factory.mktemp("made")
     archs, rng = SPACE.sample(CELLS, seed=0), np.random.default_rng(0)
     strings = SPACE.format(archs)
@@ -53,7 +53,7 @@ def made(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("ARCHFLOW_CACHE", str(folder / "cache"))
+        patch.setenv("ARCHFLOW_DATA", str(folder / "cache"))
         keep(TABLE)
         (folder / "plain").write_bytes(b"")
         for args in (
@@ -74,14 +74,14 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def here(made, tmp_path, monkeypatch):
-    """A working folder with these files and the cache folder, where every output already exists."""
+    """A working folder with these files and the data folder, where every output already exists."""
     folder = tmp_path / "here"
     shutil.copytree(made, folder)
     for name in ("out.csv", "out.archflow", "out.html", "below/report.html"):
         (folder / name).write_bytes(PREVIOUS)
     (folder / "out.csv.partial").write_text('{"archflow": "proxies", "version": 0, "settings": {}}\n')
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("ARCHFLOW_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("ARCHFLOW_DATA", str(folder / "cache"))
     return folder
 
 

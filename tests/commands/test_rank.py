@@ -1,5 +1,6 @@
 """``archflow spaces``, ``finetune``, ``rank``, ``suggest`` and ``report``: from architectures to a ranking."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import archflow
 from archflow.benchmarks.own_tables import read_table, write_table
 from archflow.encoding.files import load_encoder
 from archflow.ranking.ranker import Ranker
-from tests.commands import CELLS, SPACE, words
+from tests.commands import CELLS, SPACE, contents, words
 from tests.report import read_data
 
 
@@ -37,7 +38,7 @@ def test_finetune_and_rank_equal_the_ranker(here, call):
     assert tuned.json == {
         **{"out": "out.archflow", "space": "nasbench201", "head": "finetune", "encoder": "encoder.archflow"},
         **{"labels": 40, "fit": 20, "validation": 20},
-        **{"loss": model.losses[-1], "validation_tau": max(model.validation_taus)},
+        **{"loss": model.losses[-1], "validation_tau": max(model.validation_taus), "cross_validation": None},
     }
     ranked = call("rank", "out.archflow", "--input", "cells.csv", "--out", "out.csv", "--top", 25, "--json")
     cells = read_table("cells.csv", SPACE)
@@ -73,14 +74,25 @@ def test_a_ranker_without_pretraining(here, call):
         ],
     )
     assert Ranker.load("out.archflow").provenance == {"space": "nasbench201"}
-    default = call("finetune", "--input", "some.jsonl", "--validation", "others.parquet", "--space", "nasbench201")
-    assert (default.code, default.out.splitlines()) == (
+    default = call(
+        *("finetune", "--input", "some.jsonl", "--validation", "others.parquet", "--space", "nasbench201"),
+        *("--folds", 2, "--overwrite"),
+    )
+    assert (default.code, default.out.splitlines()[:-1]) == (
         0,
         ["gp on no encoder, space nasbench201", "fitted on 40 labels (20 + 20): ranker.archflow"],
     )
+    assert re.fullmatch(
+        r"cross-validated τ -?[01]\.\d{3} ± \d\.\d{3}: over 2 folds, each ranked by a ranker fitted on "
+        "the other labels, about 20",
+        default.out.splitlines()[-1],
+    )
     assert (Ranker.load("ranker.archflow").encoder, Ranker.load("ranker.archflow").head) == (None, "gp")
-    few = call("finetune", "--input", "some.jsonl", "--lr", 1)
-    few.assert_mistake("head 'gp' has no setting 'lr'")
+    few = call("finetune", "--input", "some.jsonl", "--lr", 1, "--overwrite")
+    few.assert_mistake("the head 'gp' has no setting for --lr, which is for --head finetune$")
+    call("finetune", "--input", "some.jsonl", "--folds", 1, "--overwrite").assert_mistake(
+        "--folds must be 0, or 2 or more"
+    )
     assert call(*words("finetune", "--input graphs.csv --space nasbench-graph")).code == 0
     assert Ranker.load("out.archflow").provenance == {"space": "nasbench-graph"}
 
@@ -90,7 +102,61 @@ def test_rank_prints_the_best(here, call):
     assert (outcome.code, outcome.err) == (0, "")
     cells = read_table("cells.csv", SPACE).archs
     best = np.argsort(-Ranker.load("ranker.archflow").predict(cells), kind="stable")[:3]
-    assert [line.split()[2] for line in outcome.out.splitlines()] == SPACE.format(cells[best])
+    heading, *lines = outcome.out.splitlines()
+    assert heading.split() == ["rank", "score", "arch"]
+    assert [line.split()[-1] for line in lines[:3]] == SPACE.format(cells[best])
+    assert ["*" in line.split() for line in lines[:3]] == (best < 20).tolist()  # the ranker was fitted on the first 20
+    assert len(lines) == 3 + any(best < 20)
+
+
+def test_what_was_trained_is_marked_or_left_out(here, call):
+    """The ranker was fitted on the first 20 cells of the file."""
+    all_of_them = call("rank", "ranker.archflow", "--input", "cells.csv", "--out", "out.csv", "--json").json
+    ranking, cells = read_table("out.csv", SPACE), read_table("cells.csv", SPACE).archs
+    known = np.isin(SPACE.keys(ranking.archs), SPACE.keys(cells[:20]))
+    assert known.sum() == 20
+    assert np.array_equal(ranking["trained"], known)
+    assert (all_of_them["trained"], all_of_them["ranked"]) == (20, CELLS)
+    others = call(*words("rank", "--exclude-trained --top 12 --json")).json
+    assert (others["trained"], others["ranked"]) == (20, 12)
+    left = read_table("out.csv", SPACE)
+    assert left.archs == ranking.archs[np.flatnonzero(~known)[:12]]
+    assert not left["trained"].any()
+    none = call("rank", "ranker.archflow", "--input", "some.jsonl", "--exclude-trained")
+    none.assert_mistake("ranker.archflow was fitted on all of these architectures, so --exclude-trained leaves none")
+
+
+def test_the_whole_space_is_ranked_from_forty_known_cells(here, call):
+    table = read_table("cells.csv", SPACE)
+    write_table("known.csv", {"arch": SPACE.format(table.archs[:40]), "accuracy": table["accuracy"][:40]})
+    made = call("finetune", "--input", "known.csv", "--folds", 0, "--out", "known.archflow", "--json").json
+    assert (made["labels"], made["cross_validation"]) == (40, None)
+    call("rank", "known.archflow", "--out", "out.csv")
+    ranking = read_table("out.csv", SPACE)
+    assert (len(ranking), int(ranking["trained"].sum())) == (SPACE.size, 40)
+    call("rank", "known.archflow", "--exclude-trained", "--out", "out.csv")
+    assert len(read_table("out.csv", SPACE)) == SPACE.size - 40
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "proxies"])
+def test_a_result_is_not_overwritten_unasked(here, call, verb):
+    (here / "out.csv.partial").unlink()
+    args = [each for each in words(verb) if each != "--overwrite"]
+    before = contents(here)
+    call(*args).assert_mistake(r"out\.(archflow|csv) is there already, .*: choose another --out, or .* --overwrite$")
+    assert contents(here) == before
+    assert call(*args, "--overwrite").code == 0
+    assert contents(here) != before
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "proxies"])
+def test_an_unfinished_run_is_not_dropped_unasked(here, call, verb):
+    args = [each for each in words(verb) if each != "--overwrite"]
+    (here / f"{args[-1]}.partial").write_text("half")
+    before = contents(here)
+    call(*args).assert_mistake(r"partial is an unfinished run: --resume continues it, --overwrite starts anew$")
+    assert contents(here) == before
+    assert call(*args, "--overwrite").code == 0
 
 
 def test_a_sample_of_a_space_that_cannot_be_listed_is_ranked(here, call):

@@ -31,7 +31,7 @@ def home(tmp_path_factory):
     """A working folder with the two plug-ins, and a cache with the table."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, forgetting():
-        patch.setenv("ARCHFLOW_CACHE", str(folder / "cache"))
+        patch.setenv("ARCHFLOW_DATA", str(folder / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.chdir(folder)
         keep(TABLE)

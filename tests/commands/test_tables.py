@@ -28,7 +28,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def here(cache, tmp_path, monkeypatch):
-    """An empty working directory, and an empty cache folder."""
+    """An empty working directory, and an empty data folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -117,8 +117,41 @@ def test_an_unrelated_folder_or_file_is_refused(cache, call, here, name):
 
 
 def test_the_list(cache, call):
-    assert {row["table"] for row in call("tables", "--json").json["tables"]} == set(tables())
+    found = call("tables", "--json").json
+    assert [row["table"] for row in found["tables"]] == tables()
+    assert found["folder"] == str(cache / "tables")
     assert "nasbench101" in call("tables").out
+
+
+def test_the_list_says_what_is_in_a_table_and_what_is_missing(mine, call, monkeypatch):
+    monkeypatch.setattr("archflow.benchmarks.tables._is_installed", lambda package: package != "nas-bench-graph")
+    rows = {row.pop("table"): row for row in call("tables", "--json").json["tables"]}
+    columns = ["accuracy", "score", "arch"]
+    assert rows["lab/mine"] == {"space": "nasbench-macro", "architectures": 120, "columns": columns, "missing": ""}
+    assert rows["nasbench201/analog"]["architectures"] == 15_625
+    assert rows["nasbench201/analog"]["missing"] == ""
+    assert rows["nasbench-graph"]["missing"] == "pip install nas-bench-graph"
+    assert rows["nasbench101"]["missing"].startswith("archflow tables add nasbench101 PATH (nasbench_only108.tfrecord")
+
+
+@pytest.mark.parametrize("verb", ["tables", "spaces"])
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_listing_fits_the_terminal_and_breaks_no_word_that_fits(call, monkeypatch, verb, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = call(verb).out.splitlines()[: -1 if verb == "tables" else None]
+    assert max(map(len, shown)) <= width
+    for word in (
+        ("nasbench-graph/proteins", "15,625") if verb == "tables" else ("nor_conv_3x3", "nasbench-graph-proteins")
+    ):
+        assert any(word in line for line in shown)
+
+
+def test_a_table_is_removed(mine, cache, call):
+    file = cache / "tables" / "lab" / "mine.archflow"
+    assert call("tables", "remove", "lab/mine").out == f"lab/mine is removed: {file}\n"
+    assert not file.exists()
+    call("tables", "remove", "lab/mine").assert_mistake("no table 'lab/mine' was added; added tables: none$")
+    call("tables", "remove", "nasbench101").assert_mistake("no table 'nasbench101' was added")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
@@ -130,6 +163,7 @@ def test_a_users_own_file_is_added_and_evaluated(cache, call, here, ending):
     own = (*own, "--label-column", "accuracy")
     assert (
         call(*own).out == "own: 120 architectures of nasbench201; accuracy; left out, as they are not numeric: note\n"
+        f"kept in {cache / 'tables' / 'own.archflow'}; 'archflow tables remove own' deletes it\n"
     )
     done = call(*EVALUATE, "--table", "own", "--labels", 8)
     assert done.code == 0, done.err
@@ -159,15 +193,17 @@ def test_a_table_with_a_column_arch_is_written_under_another_name(mine, call, he
         assert np.array_equal(again[column], values, equal_nan=True)
 
 
-def test_adding_under_the_same_name_replaces(mine, call, here):
+def test_adding_under_the_same_name_replaces(mine, cache, call, here):
     write_table("new.csv", {"arch": SPACE.format(SPACE.sample(3)), "x": np.arange(3)})
     added = call("tables", "add", "new.csv", "--space", "nasbench201", "--name", "lab/mine", "--json").json
     assert added == {
         **{"table": "lab/mine", "space": "nasbench201", "architectures": 3},
         **{"columns": ["x"], "default": "", "left_out": []},
+        "file": str(cache / "tables" / "lab" / "mine.archflow"),
     }
     assert table("lab/mine").archs == SPACE.sample(3)
-    assert call("tables", "add", "new.csv", "--space", "nasbench201").out == "new: 3 architectures of nasbench201; x\n"
+    added_as = call("tables", "add", "new.csv", "--space", "nasbench201").out.splitlines()
+    assert added_as[0] == "new: 3 architectures of nasbench201; x"
     assert table("new").archs == SPACE.sample(3)
 
 
@@ -194,7 +230,7 @@ def test_a_disk_that_fills_up(mine, cache, files, call, here, monkeypatch):
 def test_a_cache_folder_that_is_a_file(files, call, here, monkeypatch):
     (here / "cache").write_text("text")
     write_table("mine.csv", {"arch": SPACE.format(SPACE.sample(3))})
-    monkeypatch.setenv("ARCHFLOW_CACHE", str(here / "cache"))
+    monkeypatch.setenv("ARCHFLOW_DATA", str(here / "cache"))
     for args in (("nasbench101", files["nasbench101"]), ("mine.csv", "--space", "nasbench201")):
         call("tables", "add", *args).assert_mistake("Not a directory: .*cache")
     assert call("tables").code == 0

@@ -14,7 +14,7 @@ from tests.studies import TABLE, made_up_table
 def home(tmp_path_factory):
     """Two tables of nasbench201, "tiny" and "less"; a budget "tiny" with the closed-form proxies."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARCHFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("ARCHFLOW_DATA", str(tmp_path_factory.mktemp("cache")))
         sizes = {name: {"hidden": 8, "layers": 2} for name in ("resgatedgcn", "gin", "mlp")}
         patch.setitem(grids.BUDGETS, "tiny", Budget(2, finetune_epochs=2, sizes=sizes, proxies="closed-form"))
         keep(TABLE)

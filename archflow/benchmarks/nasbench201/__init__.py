@@ -9,8 +9,12 @@ BENCHMARK = Benchmark(
     # jacov has the best validation τ of the thirteen proxies that were measured here (experiments/proxies).
     published=Published(pool=7813, proxies="measured/jacov"),
     tables={
-        "nasbench201/analog": TableSource("nasbench201", analog.read, package="analog-nasbench"),
-        "nasbench201/proxies": TableSource("nasbench201", measured.read, package="archflow"),
+        "nasbench201/analog": TableSource(
+            *("nasbench201", analog.read), package="analog-nasbench", architectures=15_625, columns=analog.COLUMNS
+        ),
+        "nasbench201/proxies": TableSource(
+            *("nasbench201", measured.read), package="archflow", architectures=15_625, columns=measured.COLUMNS
+        ),
         "nasbench201/nats": TableSource(
             "nasbench201", nats_bench.read, files="NATS-tss-v1_0-3ffb9-simple, the folder or the .tar"
         ),

@@ -20,6 +20,10 @@ _ITS_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 _ACCURACIES = ("baseline", "ptq", "qat", "noisy", "analog")
 _DRIFTS = tuple(f"{kind}_drift_{seconds}" for kind in ("baseline", "analog") for seconds in (60, 3600, 86400, 2592000))
+COLUMNS = (
+    *(f"{name}_accuracy" for name in _ACCURACIES),
+    *(column for name in _DRIFTS for column in (name, f"{name}_std")),
+)
 
 BUDGET = Budget(25_000_000)
 """The package's file has 5.6 MB."""

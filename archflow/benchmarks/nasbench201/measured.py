@@ -19,6 +19,11 @@ from archflow.benchmarks.nasbench201.space import NASBench201
 from archflow.benchmarks.own_tables import read_table
 from archflow.benchmarks.table import Table
 
+COLUMNS = (
+    *("params", "flops", "l2_norm", "grad_norm", "snip", "fisher"),
+    *("synflow", "jacov", "nwot", "zen", "epe_nas"),
+)
+
 
 def read() -> Table:
     """The table ``nasbench201/proxies``: one column per proxy for all 15,625 cells, and no accuracies."""

@@ -30,6 +30,8 @@ from archflow.support.unpickle import restricted_load
 
 DATASETS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
 MEASURES = ("valid_perf", "perf", "latency", "para")
+COLUMNS = tuple(f"{dataset}/{measure}" for dataset in DATASETS for measure in MEASURES)
+"""Of the whole space."""
 LAST = ("train_perf_last", "valid_perf_last", "perf_last", "train_loss_last", "valid_loss_last", "loss_last")
 """What the full benchmark knows of the last epoch, in its order."""
 
