@@ -205,9 +205,9 @@ def _texts(line: bytes) -> list[str]:
 
 
 def _numbers(line: str) -> tuple[float, ...]:
-    """The numbers of a line; none if there is anything else."""
+    """The numbers of a line; none if there is anything else, or if it may have been shortened."""
     try:
-        return tuple(map(float, line.split()))
+        return tuple(map(float, line.split())) if len(line) < _LONGEST_TOLD else ()
     except ValueError:
         return ()
 

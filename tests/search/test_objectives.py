@@ -162,6 +162,7 @@ def test_several_numbers_are_several_objectives(script):
     [
         ("print('best: 0.9')", "printed no number at last, but 'best: 0.9'"),
         ("print('0.9'); print('epoch 3: 0.9')", "printed no number at last, but 'epoch 3: 0.9'"),
+        ("print('0.5 ' * 100)", "printed no number at last, but '0.5 0.5"),
         ("", "printed no score"),
         ("print('nan')", "printed the score nan"),
         ("print('0.5 -inf')", "printed the score 0.5 -inf"),
