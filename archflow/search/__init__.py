@@ -1,4 +1,4 @@
-"""Search for a good architecture: strategies, an Optuna sampler, and the loop that trains what they propose."""
+"""Search: which architecture to train next, and what training it gives; strategies, an Optuna sampler, and the loop."""
 
 from archflow.search.run import SearchResult, TrialRow, run
 from archflow.search.sampler import FlowSampler
