@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -39,6 +39,13 @@ class Decision:
 
     name: str
     options: tuple[str, ...]
+
+
+class Trial(Protocol):
+    """What a space needs of an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of the choices, under that name."""
 
 
 class Space:
@@ -149,6 +156,20 @@ class Space:
             last = len(decision.options) - 1
             self._require((column >= 0) & (column <= last), f"the choice for {decision.name} must be from 0 to {last}")
         return self._decode(choices.astype(np.int64))
+
+    def suggest(self, trial: Trial) -> str:
+        """The architecture that an Optuna trial chooses, in the notation of :meth:`format`.
+
+        Each decision becomes a categorical parameter of the trial.
+
+        >>> study.optimize(lambda trial: train(space.suggest(trial)), n_trials=100)
+
+        Raises:
+            ValueError: the architectures are not made by decisions, or these choices denote none.
+        """
+        chosen = {each.name: trial.suggest_categorical(each.name, each.options) for each in self.decisions}
+        choices = [each.options.index(chosen[each.name]) for each in self.decisions]
+        return self.format(self.decode(np.array([choices], np.int64)))[0]
 
     def format(self, archs: ArchBatch) -> list[str]:
         """Each architecture in its benchmark's notation; by default its chosen options, joined by commas."""

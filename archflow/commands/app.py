@@ -16,11 +16,12 @@ from archflow.commands.proxies import proxies
 from archflow.commands.rank import rank
 from archflow.commands.report import report
 from archflow.commands.reproduce import reproduce
+from archflow.commands.search import search
 from archflow.commands.spaces import spaces
 from archflow.commands.suggest import suggest
 from archflow.commands.tables import tables
 
-VERBS = (demo, spaces, tables, proxies, pretrain, finetune, rank, suggest, report, evaluate, reproduce)
+VERBS = (demo, spaces, tables, proxies, pretrain, finetune, rank, suggest, search, report, evaluate, reproduce)
 
 app = typer.Typer(name="archflow", no_args_is_help=True, pretty_exceptions_enable=False)
 for verb in VERBS:

@@ -16,6 +16,7 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 RESUMED_BY = {
     **dict.fromkeys(("pretrain", "proxies"), "--resume"),
+    "search": "--resume, if there is a --storage,",
     **dict.fromkeys(("evaluate", "reproduce"), "the same command"),
 }
 """How to resume the verbs that save their work."""

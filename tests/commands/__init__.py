@@ -27,6 +27,7 @@ WORKING = {
     "--out out.archflow",
     "rank": "rank ranker.archflow --input cells.csv --out out.csv",
     "suggest": "suggest ranker.archflow --input cells.csv --out out.csv",
+    "search": "search --objective table:tiny --strategy random --budget 4 --device cpu --out out.csv",
     "report": "report ranker.archflow --input cells.csv --label-column accuracy --out out.html",
     "evaluate": f"evaluate --input cells.csv --label-column accuracy {QUICK} {ONE_RUN} --pool 12 --labels 0.5 "
     "--out studies",

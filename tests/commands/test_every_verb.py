@@ -11,6 +11,8 @@ import torch
 
 import archflow
 import archflow.support.files
+from archflow.search.run import OPTUNA_STRATEGIES
+from archflow.search.strategies import STRATEGIES
 from archflow.zero_cost.measures import PROXIES
 from tests.commands import COMPUTING, PREVIOUS, WORKING, WRITING, contents, words
 
@@ -39,6 +41,7 @@ def test_help_lists_the_verbs(call):
         ("proxies", PROXIES),
         ("pretrain", [*archflow.tasks(), *archflow.encoders()]),
         ("finetune", archflow.heads()),
+        ("search", [*STRATEGIES, *OPTUNA_STRATEGIES]),
         ("evaluate", ["none", *archflow.tasks(), *archflow.encoders()]),
     ],
 )
@@ -120,6 +123,21 @@ BAD = {
     "suggest": [
         ("--top 0 | --top -3", "top"),
         ("--top 41", "41 architectures cannot be suggested out of 40"),
+        ("--out out.txt", "must end in"),
+    ],
+    "search": [
+        ("--budget 0 | --budget -1", "the budget and the workers must be at least 1"),
+        ("--workers 0", "the budget and the workers must be at least 1"),
+        ("--strategy nope", "unknown strategy 'nope'; known: flow, exhaustive, random, .*, tpe, gp"),
+        ("--objective table:nope", "unknown table 'nope'"),
+        ("--objective table:tiny:nope", "has no column 'nope'"),
+        ("--space darts", "the table tiny is of nasbench201, but the search is in darts"),
+        ("--space nope", "unknown space 'nope'"),
+        ("--resume", "nothing to resume without a storage"),
+        ("--storage nowhere/search.db", "unable to open database file"),
+        ("--storage cells.csv", "file is not a database"),
+        ("--objective 'false' --timeout 0", "time"),
+        ("--objective 'false'", "none of 4 trainings gave a score"),
         ("--out out.txt", "must end in"),
     ],
     "report": [
@@ -278,7 +296,11 @@ ALIKE = [
     *(([verb], f"--out cells.csv/folder/out{ending}", r"cells\.csv") for verb, ending in OUTPUT.items()),
     *(([verb], f"--out /proc/nope/out{ending}", "/proc") for verb, ending in OUTPUT.items()),
     (["pretrain", "finetune", "report"], "--out below", "below is a folder"),
-    (["spaces", "tables write", "rank", "suggest", "proxies"], "--out folder.csv", r"folder\.csv is a folder"),
+    (
+        ["spaces", "tables write", "rank", "suggest", "search", "proxies"],
+        "--out folder.csv",
+        r"folder\.csv is a folder",
+    ),
 ]
 """Mistakes that several verbs have in common."""
 
@@ -292,6 +314,7 @@ LATE = {
         "finetune": "--batch-size 1",
         "rank": "--device abacus",
         "suggest": "--top 99",
+        "search": "--objective false",
     },
     **{"report": "--label-column nope", "evaluate": "--label-column nope", "reproduce": "--seeds 0"},
 }
