@@ -8,6 +8,7 @@ from archflow.benchmarks.tables import table, tables
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encoder, encoders
 from archflow.flow import FlowDraw, flow_surrogate
+from archflow.models.space_from import space_from
 from archflow.paths import path_features
 from archflow.pretraining.arch2vec import Arch2Vec
 from archflow.pretraining.fgp import FGP, ZeroCost
@@ -55,6 +56,7 @@ __all__ = [
     "reproduce",
     "save",
     "space",
+    "space_from",
     "spaces",
     "table",
     "tables",

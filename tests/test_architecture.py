@@ -11,11 +11,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "archflow"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
-    *("support", "archs", "flow", "paths", "benchmarks", "encoding", "zero_cost", "pretraining", "ranking"),
+    *("support", "archs", "flow", "paths", "benchmarks", "models", "encoding", "zero_cost", "pretraining", "ranking"),
     *("search", "studies", "report", "face", "commands"),
 )
 """From the bottom up; ``archflow`` itself holds no more than its version and the way to the face."""
-BESIDE = {("archs", "flow"), ("benchmarks", "encoding"), ("zero_cost", "encoding"), ("report", "studies")}
+BESIDE = {
+    ("archs", "flow"),
+    ("benchmarks", "encoding"),
+    ("models", "encoding"),
+    ("zero_cost", "encoding"),
+    ("report", "studies"),
+}
 """Pairs of rooms of one storey, of which neither needs the other."""
 
 

@@ -12,17 +12,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Integer, Shaped
 from numpy import ndarray
+from torch import nn
 
 from archflow.archs import convert
-from archflow.archs.checks import check_sizes, check_values, sorted_edges
+from archflow.archs.checks import check_names, check_sizes, check_values, check_vocabulary, sorted_edges
+from archflow.archs.exported import graphs_of_programs
+from archflow.archs.kinds import with_vocabulary
 from archflow.archs.neighbourhoods import refined
-from archflow.archs.ragged import Ragged, offsets_of, owner, positions
+from archflow.archs.onnx_files import graphs_of_files
+from archflow.archs.ragged import Ragged, offsets_of, positions
+from archflow.archs.recorded import graphs_of_modules
 from archflow.archs.sweep import Sweep, generations, sources_of_nodes, sweep
 from archflow.support.digests import digest_arrays
 from archflow.support.files import load_tensors, save_tensors
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 Graph = tuple[Sequence[str], Sequence[tuple[int, int]]]
 """One architecture as plain Python: the operation of each node, and the edges between node numbers."""
 
+Words = Sequence[str] | None
 _ARRAYS = ("operations", "node_offsets", "edges", "edge_offsets")
 
 
@@ -97,12 +103,7 @@ class ArchBatch:
         names = list(chain.from_iterable(graph[0] for graph in graphs))
         operations = np.fromiter((number.get(name, -1) for name in names), np.int64, len(names))
         node_offsets = offsets_of([len(graph[0]) for graph in graphs])
-        if (operations < 0).any():
-            node = int(np.argmax(operations < 0))
-            raise ValueError(
-                f"architecture {owner(node_offsets, node)}: operation '{names[node]}' is not in the vocabulary "
-                f"({', '.join(vocabulary)})"
-            )
+        check_names(names, operations, node_offsets, vocabulary)
         ends = chain.from_iterable(chain.from_iterable(graph[1] for graph in graphs))
         edges = np.fromiter(ends, np.int64).reshape(-1, 2).T
         return cls(operations, node_offsets, edges, offsets_of([len(graph[1]) for graph in graphs]), tuple(vocabulary))
@@ -148,6 +149,21 @@ class ArchBatch:
     def from_pyg(cls, batch: torch_geometric.data.Batch, vocabulary: Sequence[str]) -> ArchBatch:
         """From a PyTorch Geometric batch: ``x`` (nodes,) operation numbers, ``edge_index`` (2, edges), ``ptr``."""
         return cls(*convert.from_pyg(batch), tuple(vocabulary))
+
+    @classmethod
+    def from_modules(cls, modules: Iterable[nn.Module], example_input: Any, vocabulary: Words = None) -> ArchBatch:
+        """From PyTorch models, by :func:`.recorded`; operations that a given vocabulary lacks become "other"."""
+        return cls.from_graphs(*with_vocabulary(graphs_of_modules(modules, example_input), vocabulary))
+
+    @classmethod
+    def from_exported(cls, programs: Iterable[Any], vocabulary: Words = None) -> ArchBatch:
+        """From programs of ``torch.export.export``; the vocabulary as for :meth:`from_modules`."""
+        return cls.from_graphs(*with_vocabulary(graphs_of_programs(programs), vocabulary))
+
+    @classmethod
+    def from_onnx(cls, paths: Iterable[str | Path], vocabulary: Words = None) -> ArchBatch:
+        """From ONNX files; the vocabulary as for :meth:`from_modules`."""
+        return cls.from_graphs(*with_vocabulary(graphs_of_files(paths), vocabulary))
 
     @classmethod
     def concatenate(cls, batches: Sequence[ArchBatch]) -> ArchBatch:
@@ -201,8 +217,7 @@ class ArchBatch:
             IndexError: there is no such architecture.
         """
         index = range(len(self))[index]
-        nodes = slice(*self.node_offsets[index : index + 2])
-        edges = slice(*self.edge_offsets[index : index + 2])
+        nodes, edges = (slice(*offsets[index : index + 2]) for offsets in (self.node_offsets, self.edge_offsets))
         names = [self.vocabulary[operation] for operation in self.operations[nodes]]
         return names, [(int(source), int(target)) for source, target in self.edges[:, edges].T]
 
@@ -320,11 +335,7 @@ class ArchBatch:
 
     def require_vocabulary(self, vocabulary: Sequence[str], whose: str) -> None:
         """Raise ValueError unless the batch has this vocabulary; ``whose`` says in the message whose it is."""
-        if self.vocabulary != tuple(vocabulary):
-            raise ValueError(
-                f"the architectures are of another space than {whose}: their operations are "
-                f"{', '.join(self.vocabulary)}, not {', '.join(vocabulary)}"
-            )
+        check_vocabulary(self.vocabulary, tuple(vocabulary), whose)
 
     @classmethod
     def _trusted(

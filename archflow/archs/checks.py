@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
@@ -64,3 +66,21 @@ def sorted_edges(node_offsets: ndarray, edges: ndarray, edge_offsets: ndarray) -
         source, target = edges[:, edge]
         raise ValueError(f"architecture {owner(edge_offsets, edge)}: edge {source}→{target} is given twice")
     return order
+
+
+def check_names(names: Sequence[str], operations: ndarray, node_offsets: ndarray, vocabulary: Sequence[str]) -> None:
+    """Check that the vocabulary has the names of all operations, whose number is else negative."""
+    for node in np.flatnonzero(operations < 0)[:1].tolist():
+        raise ValueError(
+            f"architecture {owner(node_offsets, node)}: operation '{names[node]}' is not in the vocabulary "
+            f"({', '.join(vocabulary)})"
+        )
+
+
+def check_vocabulary(own: tuple[str, ...], other: tuple[str, ...], whose: str) -> None:
+    """Check that the vocabulary of architectures is the other one; ``whose`` says in the message whose that is."""
+    if own != other:
+        raise ValueError(
+            f"the architectures are of another space than {whose}: their operations are {', '.join(own)}, not "
+            f"{', '.join(other)}"
+        )

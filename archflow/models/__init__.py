@@ -1,0 +1,1 @@
+"""Search spaces made from a person's own PyTorch models."""
