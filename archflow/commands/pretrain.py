@@ -71,6 +71,7 @@ def pretrain(
     from archflow.encoding.registry import seeded_encoder
     from archflow.pretraining import loop
     from archflow.pretraining.registry import make_task
+    from archflow.support.files import locked
     from archflow.support.progress import Display
     from archflow.zero_cost.columns import proxy_values
 
@@ -81,7 +82,7 @@ def pretrain(
     settings |= given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
     learned = make_task(task, data.space.name, data.archs, proxy_values(data, proxy), seed, settings)
     unfinished = out.with_name(out.name + ".partial")
-    with Display() as progress:
+    with locked(out), Display() as progress:
         outcome = loop.pretrain(
             model,
             data.archs,
@@ -94,8 +95,9 @@ def pretrain(
             device=device,
             progress=progress,
         )
-    save_encoder(model, out, space=data.space.name, proxy=proxy, pretraining=outcome.settings, losses=outcome.losses)
-    unfinished.unlink(missing_ok=True)
+        about = {"space": data.space.name, "proxy": proxy}
+        save_encoder(model, out, **about, pretraining=outcome.settings, losses=outcome.losses)
+        unfinished.unlink(missing_ok=True)
     last = {name: curve[-1] for name, curve in outcome.losses.items()}
     result = {"out": str(out), "seconds": outcome.seconds, "losses": last, "settings": outcome.settings}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())

@@ -32,7 +32,7 @@ from archflow.benchmarks.space import Space
 from archflow.benchmarks.table import Table
 from archflow.support.devices import resolve_device, seeded
 from archflow.support.digests import digest_arrays
-from archflow.support.files import require_writable, write_atomically
+from archflow.support.files import locked, require_writable, write_atomically
 from archflow.support.processes import in_processes, pack
 from archflow.support.progress import Progress, silent
 from archflow.zero_cost.images import SYNTHETIC, minibatch
@@ -91,7 +91,8 @@ def proxies(
         ValueError: an unknown space, proxy or device, a number out of range, an architecture of another space,
             networks that cannot be sent to other processes, or an OUT.partial that was started with other settings, on
             another device, with other images in the folder, by another version, or is damaged.
-        OSError: the folder of the images is missing or empty, or OUT, OUT.partial or OUT.log cannot be written.
+        OSError: the folder of the images is missing or empty, OUT, OUT.partial or OUT.log cannot be written,
+            or another command is writing OUT.
     """
     space_networks, known = family(space), make_space(space)
     names = tuple(dict.fromkeys(names))
@@ -134,7 +135,7 @@ def proxies(
     with contextlib.ExitStack() as stack:
         journal = None
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out))
             journal = stack.enter_context(Journal(_beside(out, "partial"), settings, resume))
             rows = {str(key): row for row, key in enumerate(plan.keys)}
             for key, measured, failed in journal.entries():
@@ -157,8 +158,8 @@ def proxies(
         if out is not None:
             _log(_beside(out, "log"), causes)
             write_table(out, {"arch": known.format(archs), **columns})
-    if journal:
-        journal.path.unlink()
+        if journal:
+            journal.path.unlink()
     if causes:
         logging.getLogger("archflow").warning("%d networks failed and have NaN; the first: %s", len(causes), causes[0])
     return Table(str(out) if out else f"{space}/proxies", known, archs, columns)
