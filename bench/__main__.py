@@ -13,7 +13,7 @@ from rich.table import Table
 
 from archflow.support.files import write_atomically
 from archflow.support.versions import versions
-from bench import encoder, flow, flowerformer, memory, proxies, spaces
+from bench import encoder, flow, flowerformer, memory, neighbour, proxies, spaces
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     for heading in ("what", "beside", "ours", "theirs", "ratio", "at least"):
         listing.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
     rates = proxies.rates()
-    rows = [*flow.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates)]
+    rows = [*flow.rows(), *neighbour.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates)]
     for row in rows:
         mark = "" if row.ratio >= row.least else "  short"
         listing.add_row(

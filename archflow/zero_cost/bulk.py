@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -35,6 +34,7 @@ from archflow.support.digests import digest_arrays
 from archflow.support.files import locked, require_writable, write_atomically
 from archflow.support.processes import in_processes, pack
 from archflow.support.progress import Progress, silent
+from archflow.support.threads import available_cpus
 from archflow.zero_cost.images import SYNTHETIC, minibatch
 from archflow.zero_cost.journal import Journal, Settings
 from archflow.zero_cost.measures import PROXIES, Values, measure, require_known
@@ -123,7 +123,7 @@ def proxies(
     to_do = np.asarray(plan.wanted.any(axis=1))
     total = int(to_do.sum())
     work = partial(_measured, settings, space_networks, known)
-    most = 1 if where.startswith("cuda") else os.cpu_count() or 1
+    most = 1 if where.startswith("cuda") else available_cpus()
     if min(processes or most, total) > 1:
         pack(work)  # fails now if these networks cannot be sent to other processes
 
