@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell nproc)
 
-.PHONY: demo test lint types browser bench fuzz docs wheel clean
+.PHONY: demo test lint types browser bench fuzz kill docs wheel clean
 
 demo: $(VENV)/demo-is-installed
 	$(BIN)/archflow demo
@@ -31,9 +31,14 @@ browser:
 bench: $(VENV)/dev-is-installed
 	$(BIN)/python -m bench
 
-# A long run of the fuzzer that the tests run briefly.
+# Long runs of the fuzzers that the tests run briefly.
 fuzz: $(VENV)/dev-is-installed
 	$(BIN)/python tests/support/fuzz_unpickle.py --cases 100000
+	$(BIN)/python -m tests.support.fuzz_files --cases 20000
+
+# 50 kills -9 of every verb that saves its work, at random moments, each result compared with an undisturbed one.
+kill: $(VENV)/dev-is-installed
+	$(BIN)/python -m tests.support.kill_runs --kills 50
 
 # The site, in build/site: a broken link or reference stops it. It opens without a server and without the internet.
 docs: $(VENV)/docs-is-installed

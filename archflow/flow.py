@@ -29,6 +29,7 @@ from torch.nn.functional import pad
 from archflow.archs.batch import ArchBatch
 from archflow.archs.ragged import Ragged
 from archflow.support.settings import short
+from archflow.support.threads import threads_for
 
 Passes = Literal["both", "forward", "backward"]
 """Which passes of the flow surrogate to make."""
@@ -123,6 +124,11 @@ def flow_surrogate(
     if len(archs) > _CHUNK:
         parts = (archs[start : start + _CHUNK] for start in range(0, len(archs), _CHUNK))
         return torch.cat([flow_surrogate(part, draw, alpha, passes, rounds) for part in parts])
+    with threads_for(0):  # one, since several may change the last digits of wide products
+        return _swept(archs, draw, alpha, passes, rounds)
+
+
+def _swept(archs: ArchBatch, draw: FlowDraw, alpha: float, passes: Passes, rounds: int) -> Float[Tensor, "archs k"]:
     k, device = draw.r.numel(), draw.r.device
     # Padding rows to a multiple of 8 halves the time of the narrow matrix products; the added zeros stay zero.
     padding = -k % 8

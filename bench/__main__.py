@@ -13,7 +13,7 @@ from rich.table import Table
 
 from archflow.support.files import write_atomically
 from archflow.support.versions import versions
-from bench import encoder, flow, flowerformer, memory, proxies, ranking, spaces
+from bench import encoder, flow, flowerformer, memory, neighbour, proxies, ranking, spaces
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     rates = proxies.rates()
     rankings = ranking.wholes()
     of_rankings = [each.row for each in rankings]
-    rows = [*flow.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates), *of_rankings]
+    rows = [*flow.rows(), *neighbour.rows(), *encoder.rows(), *flowerformer.rows(), *proxies.rows(rates), *of_rankings]
     for row in rows:
         mark = "" if row.ratio >= row.least else "  short"
         listing.add_row(

@@ -32,11 +32,12 @@ def demo(
     """Rank all of NAS-Bench-201 from 118 trained cells, find its best ones, and see what every rival finds."""
     from archflow.commands.demonstration import demonstrate
     from archflow.support.documents import strict_json
+    from archflow.support.files import locked
     from archflow.support.progress import Display
 
     require_output(out / "report.html")
     settings = given(pretrain_epochs=pretrain_epochs, splits=splits, starts=starts)
-    with Display() as progress:
+    with locked(out / "report.html"), Display() as progress:
 
         def show(what: str, found: Any) -> None:
             if not as_json:

@@ -69,6 +69,7 @@ def finetune(
     from archflow.ranking.ranker import Ranker
     from archflow.ranking.registry import HEADS
     from archflow.studies.preset import preset as named_preset
+    from archflow.support.files import locked
     from archflow.support.progress import Display
 
     require_output(out)
@@ -101,10 +102,10 @@ def finetune(
         others = read(name, validation, arch_column)
         held_out = others.archs, others[label_column]
     ranker = Ranker(encoder, head, space=name, seed=seed, device=device, **settings)
-    with Display() as progress:
+    with locked(out), Display() as progress:
         ranker.fit(data.archs, data[label_column], held_out, progress)
         crossed = cross_validated(ranker, folds, progress) if folds else None
-    ranker.save(out, **provenance)
+        ranker.save(out, **provenance)
     best = max(ranker.validation_taus) if ranker.validation_taus else None
     extra = 0 if others is None else len(others)
     labels, for_validation = len(data) + extra, extra if kind.needs_validation else 0

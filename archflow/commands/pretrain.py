@@ -76,6 +76,7 @@ def pretrain(
     from archflow.pretraining import loop
     from archflow.pretraining.registry import make_task
     from archflow.studies.preset import preset as named_preset
+    from archflow.support.files import locked
     from archflow.support.progress import Display
     from archflow.zero_cost.columns import proxy_values
 
@@ -91,7 +92,7 @@ def pretrain(
     settings |= given(k=k, std=std, draws=draws, passes=passes, rounds=rounds)
     settings |= given(proxy_loss=proxy_loss, lambda1=lambda1, lambda2=lambda2)
     learned = make_task(task, data.space.name, data.archs, proxy_values(data, proxy), seed, settings)
-    with Display() as progress:
+    with locked(out), Display() as progress:
         outcome = loop.pretrain(
             model,
             data.archs,
@@ -105,8 +106,9 @@ def pretrain(
             device=device,
             progress=progress,
         )
-    save_encoder(model, out, space=data.space.name, proxy=proxy, pretraining=outcome.settings, losses=outcome.losses)
-    unfinished.unlink(missing_ok=True)
+        about = {"space": data.space.name, "proxy": proxy}
+        save_encoder(model, out, **about, pretraining=outcome.settings, losses=outcome.losses)
+        unfinished.unlink(missing_ok=True)
     last = {name: curve[-1] for name, curve in outcome.losses.items()}
     result = {"out": str(out), "seconds": outcome.seconds, "losses": last, "settings": outcome.settings}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())

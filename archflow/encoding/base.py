@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from archflow.archs.batch import ArchBatch
 from archflow.support.settings import check_range, check_types
+from archflow.support.threads import threads_for
 
 MOST_WEIGHTS = 1 << 28
 """Maximum number of weights of an encoder, 1 GiB; training takes four times that."""
@@ -115,6 +117,11 @@ class Encoder(nn.Module):
 
     def prepare(self, archs: ArchBatch) -> None:
         """Derive once what this encoder needs for all minibatches that will be sliced from ``archs``."""
+
+    def threads(self, archs: ArchBatch, batch_size: int) -> AbstractContextManager[None]:
+        """Compute minibatches of ``archs`` inside the block in as many threads as pay."""
+        nodes = len(archs.operations) / max(1, len(archs)) * min(batch_size, len(archs))
+        return threads_for(nodes * sum(weights.numel() for weights in self.parameters()))
 
     def forward(self, archs: ArchBatch) -> Float[Tensor, "archs width"]:
         """The vectors of the architectures.

@@ -80,7 +80,8 @@ def encode(model: Encoder, archs: ArchBatch, batch_size: int = 3125) -> Float[Te
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
-        return torch.cat([model(archs[start : start + batch_size]) for start in range(0, len(archs), batch_size)])
+        with model.threads(archs, batch_size):
+            return torch.cat([model(archs[start : start + batch_size]) for start in range(0, len(archs), batch_size)])
     finally:
         for part, training in modes:
             part.training = training

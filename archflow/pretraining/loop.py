@@ -186,11 +186,11 @@ class _Loop:
         size, epochs = self.settings.batch_size, self.settings.epochs
         steps = math.ceil(count / size)
         state = State(objective, optimizer, {**self.record, "data": self.archs.digest(*targets)}, steps)
-        if self.resume and self.checkpoint and self.checkpoint.exists():
-            state.load(self.checkpoint)
 
-        started, saved = time.monotonic() - state.seconds, time.monotonic()
-        with _deferred_interrupt() as interrupted, seeded(seed):
+        with _deferred_interrupt() as interrupted, seeded(seed), encoder.threads(self.archs, size):
+            if self.resume and self.checkpoint and self.checkpoint.exists():
+                state.load(self.checkpoint)
+            started, saved = time.monotonic() - state.seconds, time.monotonic()
             while state.step < epochs * steps:
                 epoch, step = divmod(state.step, steps)
                 order = np.random.default_rng([seed, epoch]).permutation(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,9 @@ class State:
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()})
         tensors.update({f"sums.{name}": tensor for name, tensor in self._sums.items()})
+        run = {"run": self.settings, "threads": torch.get_num_threads()}
         progress = {"step": self.step, "seconds": self.seconds, "losses": self.losses}
-        save_tensors(path, "pretraining", tensors, {"run": self.settings, "progress": progress})
+        save_tensors(path, "pretraining", tensors, {**run, "progress": progress})
 
     def load(self, path: Path) -> None:
         """Restore the state from a file; nothing changes if the file is refused.
@@ -111,6 +113,13 @@ class State:
             moments.setdefault(int(index), {})[moment] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         device = next(self.objective.parameters()).device
+        before, now = found.get("threads"), torch.get_num_threads()
+        if device.type == "cpu" and isinstance(before, int) and before != now:
+            warnings.warn(
+                f"{path} was computed with {before} threads, and goes on with {now}: the last digits of the result "
+                f"differ from those of an uninterrupted run; OMP_NUM_THREADS={before} avoids it",
+                stacklevel=2,
+            )
         self._sums = {name: tensor.to(device) for name, tensor in parts["sums"].items()}
         self.step, self.seconds, self.losses = progress.step, progress.seconds, progress.losses
 

@@ -89,7 +89,7 @@ class FinetuneHead(Head):
             encoder.prepare(validation.archs)
         encoder.prepare(archs)
         place, settings = resolve_device(device), self.settings
-        with seeded(seed):
+        with seeded(seed), encoder.threads(archs, settings.batch_size):
             model = Scorer(copy.deepcopy(encoder)).to(place).train()
             generator = torch.Generator().manual_seed(seed)
             optimizer = torch.optim.AdamW(

@@ -21,7 +21,7 @@ from archflow.studies.reproduce import grouped
 from archflow.studies.runner import Outcome, make_all
 from archflow.studies.tables import gains_table, ranking_table
 from archflow.support.devices import resolve_device
-from archflow.support.files import write_atomically
+from archflow.support.files import locked, write_atomically
 from archflow.support.progress import Progress, shown
 
 DEFAULT_METHODS = ("none", "fgp")
@@ -82,7 +82,7 @@ def evaluate(
     Raises:
         ValueError: a method, encoder, setting, proxy or column is unknown, the accuracies cannot be ranked, or the
             table is too small.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or another evaluation is writing it.
     """
     if seeds < 1 or splits < 1:
         raise ValueError("seeds and splits must be at least 1")
@@ -135,13 +135,13 @@ def evaluate(
             for seed, labelled, share, number in grid
         ]
     folder = Path(out)
-    with shown(progress) as told:
-        failures = make_all(grouped(runs, device, table), folder, 1, told)
-    done = {line["key"]: line for line in read(folder)}
-    lines = [done[run.key] for run in runs if run.key in done]
-    if not lines:
-        return Outcome([], len(runs), failures, "", [])
-    text = "\n".join(filter(None, (ranking_table(lines), gains_table(lines))))
     file = folder / "evaluate.md"
-    write_atomically(file, text)
+    with locked(file), shown(progress) as told:
+        failures = make_all(grouped(runs, device, table), folder, 1, told)
+        done = {line["key"]: line for line in read(folder)}
+        lines = [done[run.key] for run in runs if run.key in done]
+        if not lines:
+            return Outcome([], len(runs), failures, "", [])
+        text = "\n".join(filter(None, (ranking_table(lines), gains_table(lines))))
+        write_atomically(file, text)
     return Outcome(lines, len(runs), failures, text, [file])

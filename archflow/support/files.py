@@ -75,6 +75,41 @@ def require_writable(path: str | Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+@contextlib.contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Let no other command write ``path`` inside the block, by a lock on ``.NAME.lock`` beside it.
+
+    The lock file is removed at the end. The system releases the lock of a process that dies, so a lock file that it
+    left behind keeps nobody out. A character device is not locked.
+
+    Raises:
+        OSError: another command holds the lock, or the folder is not writable.
+    """
+    from filelock import FileLock, Timeout
+
+    file = _require_file(path).absolute()
+    if file.is_char_device():
+        yield
+        return
+    made = [folder for folder in file.parents if not folder.exists()]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # A short wait, since a lock file that its owner is just removing cannot be locked.
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=0.2, poll_interval=0.02)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OSError(f"another command is writing {path}; wait until it ends, or write somewhere else") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes no open file
+            os.unlink(lock.lock_file)
+        lock.release()
+        for folder in made:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
 def _require_file(path: str | Path) -> Path:
     """The path with links resolved; OSError if something other than a file or a character device is there."""
     path = Path(path)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -32,9 +31,10 @@ from archflow.benchmarks.space import Space
 from archflow.benchmarks.table import Table
 from archflow.support.devices import resolve_device, seeded
 from archflow.support.digests import digest_arrays
-from archflow.support.files import require_writable, write_atomically
+from archflow.support.files import locked, require_writable, write_atomically
 from archflow.support.processes import in_processes, pack
 from archflow.support.progress import Progress, shown
+from archflow.support.threads import available_cpus
 from archflow.zero_cost.images import SYNTHETIC, minibatch
 from archflow.zero_cost.journal import Journal, Settings
 from archflow.zero_cost.measures import PROXIES, Values, measure, require_known
@@ -92,7 +92,8 @@ def proxies(
         ValueError: an unknown space, proxy or device, a number out of range, an architecture of another space,
             networks that cannot be sent to other processes, or an OUT.partial that was started with other settings, on
             another device, with other images in the folder, by another version, or is damaged.
-        OSError: the folder of the images is missing or empty, or OUT, OUT.partial or OUT.log cannot be written.
+        OSError: the folder of the images is missing or empty, OUT, OUT.partial or OUT.log cannot be written,
+            or another command is writing OUT.
     """
     space_networks, known = family(space), make_space(space)
     names = tuple(dict.fromkeys(names))
@@ -123,7 +124,7 @@ def proxies(
     to_do = np.asarray(plan.wanted.any(axis=1))
     total = int(to_do.sum())
     work = partial(_measured, settings, space_networks, known)
-    most = 1 if where.startswith("cuda") else os.cpu_count() or 1
+    most = 1 if where.startswith("cuda") else available_cpus()
     if min(processes or most, total) > 1:
         pack(work)  # fails now if these networks cannot be sent to other processes
 
@@ -135,7 +136,7 @@ def proxies(
     with contextlib.ExitStack() as stack:
         told, journal = stack.enter_context(shown(progress)), None
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out))
             journal = stack.enter_context(Journal(_beside(out, "partial"), settings, resume))
             rows = {str(key): row for row, key in enumerate(plan.keys)}
             for key, measured, failed in journal.entries():
@@ -158,8 +159,8 @@ def proxies(
         if out is not None:
             _log(_beside(out, "log"), causes)
             write_table(out, {"arch": known.format(archs), **columns})
-    if journal:
-        journal.path.unlink()
+        if journal:
+            journal.path.unlink()
     if causes:
         logging.getLogger("archflow").warning("%d networks failed and have NaN; the first: %s", len(causes), causes[0])
     return Table(str(out) if out else f"{space}/proxies", known, archs, columns)

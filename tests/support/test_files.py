@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import stat
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import archflow.support.files
-from archflow.support.files import load_tensors, require_writable, save_tensors, write_atomically
+from archflow.support.files import load_tensors, locked, require_writable, save_tensors, write_atomically
 
 
 @pytest.fixture
@@ -191,3 +192,31 @@ def test_settings_that_are_not_json_leave_the_previous_file(path):
         save_tensors(path, "some kind", {"x": torch.zeros(3)}, {"bad": object()})
     assert path.read_text() == "the previous content"
     assert names(path) == ["some.file"]
+
+
+def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path):
+    path = tmp_path / "not yet" / "there" / "out"
+    with locked(path):
+        assert names(path) == [".out.lock"]
+        with pytest.raises(OSError, match=r"another command is writing .*/out; wait until it ends"), locked(path):
+            pytest.fail("it was locked twice")
+        with locked(path.with_name("other")):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with contextlib.suppress(KeyboardInterrupt), locked(path):
+        write_atomically(path, "result")
+        raise KeyboardInterrupt
+    assert names(path) == ["out"]
+    path.with_name(".out.lock").touch()  # its owner died
+    with locked(path):
+        pass
+    assert names(path) == ["out"]
+
+
+def test_a_link_and_its_target_have_one_lock_and_a_device_has_none(path):
+    link = path.with_name("link")
+    link.symlink_to(path)
+    with locked(link), pytest.raises(OSError, match="another command is writing"), locked(path):
+        pytest.fail("it was locked twice")
+    with locked("/dev/null"), locked("/dev/null"):
+        pass
