@@ -338,18 +338,9 @@ class ArchBatch:
         check_vocabulary(self.vocabulary, tuple(vocabulary), whose)
 
     @classmethod
-    def _trusted(
-        cls,
-        operations: ndarray,
-        node_offsets: ndarray,
-        edges: ndarray,
-        edge_offsets: ndarray,
-        vocabulary: tuple[str, ...],
-        node_columns: dict[str, ndarray],
-    ) -> ArchBatch:
-        """A batch made from parts of valid ones, without checking them again."""
+    def _trusted(cls, *fields: Any) -> ArchBatch:
+        """A batch made from parts of valid ones, without checking them again; every field in order."""
         batch = object.__new__(cls)
-        values = (operations, node_offsets, edges, edge_offsets, vocabulary, node_columns)
-        for name, value in zip(cls.__dataclass_fields__, values, strict=True):
+        for name, value in zip(cls.__dataclass_fields__, fields, strict=True):
             object.__setattr__(batch, name, value)
         return batch
