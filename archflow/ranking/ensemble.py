@@ -92,6 +92,11 @@ class Ensemble:
         mean, std = self.gp.predict(blocks, with_noise)
         return self.weight * mean + (1 - self.weight) * self.trees.predict(blocks)[0], std
 
+    @property
+    def labels(self) -> Float[ndarray, " n"]:
+        """What it was fitted to."""
+        return self.gp.labels
+
     def to_labels(self, scores: Float[ndarray, "*any"]) -> Float[ndarray, "*any"]:
         """Normal scores, such as mean ± 1.28 std, on the scale of the labels."""
         return self.gp.to_labels(scores)

@@ -22,7 +22,7 @@ from archflow.archs.simplify import simplified
 from archflow.encoding.base import Encoder
 from archflow.encoding.registry import encode
 from archflow.paths import path_features
-from archflow.ranking.columns import Blocks
+from archflow.ranking.columns import Blocks, widened
 from archflow.ranking.ensemble import Ensemble, EnsembleSettings
 from archflow.ranking.gp import GaussianProcess, GPSettings
 from archflow.ranking.head import Examples, Head, named, part
@@ -137,7 +137,7 @@ class BlocksHead(Head):
         parts = [slice(start, start + _AT_ONCE) for start in range(0, len(archs), _AT_ONCE)]
         found = [self.model.predict(self.blocks(archs[rows], columns[rows]), with_noise) for rows in parts]
         mean, std = (np.concatenate(both) for both in zip(*found, strict=True))
-        return mean, std
+        return mean, widened(std, mean, len(self.model.labels)) if with_noise else std
 
 
 @dataclass(frozen=True)

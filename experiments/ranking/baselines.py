@@ -28,7 +28,7 @@ import archflow
 from archflow.archs.simplify import simplified
 from archflow.benchmarks.table import Table
 from archflow.paths import path_features, weisfeiler_leman_features
-from archflow.ranking.columns import Blocks
+from archflow.ranking.columns import Blocks, widened
 from archflow.ranking.ensemble import Ensemble, EnsembleSettings
 from archflow.ranking.gp import GaussianProcess, GPSettings
 from archflow.ranking.metrics import scores_of
@@ -159,6 +159,7 @@ def measured(problem: Problem, method: str, permutation: int, labels: int) -> Ru
         head = make().fit(rows_of(blocks, known), accuracy[known], reference)
         fitted = time.perf_counter()
         score, std = head.predict(rows_of(blocks, part.test), with_noise=True)
+        std = widened(std, score, len(known))
         seconds = fitted - begun, time.perf_counter() - fitted
         halves = [norm.ppf((1 + level) / 2) * std for level in LEVELS]
         bounds = [(head.to_labels(score - half), head.to_labels(score + half)) for half in halves]

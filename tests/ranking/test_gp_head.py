@@ -4,10 +4,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.tables import table
 from archflow.ranking import gp_head
+from archflow.ranking.columns import widened
 from archflow.ranking.labels import contents
 from archflow.ranking.metrics import kendall_tau
 from archflow.ranking.ranker import Ranker
@@ -202,3 +204,14 @@ def test_content_is_what_stands_node_by_node():
     assert np.array_equal(contents(archs[[7, 3, 7]]), contents(archs)[[7, 3, 7]])
     graphs = [(["input", "conv"], []), (["conv", "input"], []), (["input", "conv"], [(0, 1)]), (["input"], [])]
     assert len(np.unique(contents(ArchBatch.from_graphs(graphs, VOCABULARY)))) == 4
+
+
+def test_deviations_grow_beyond_the_labels_and_not_in_the_middle():
+    std = widened(np.full(5, 0.3), np.array([-9, -2.5, 0, 2.5, 9]), 118)
+    assert std[2] == pytest.approx(0.3)
+    assert std[[4, 3]] == pytest.approx(std[[0, 1]])
+    assert std[0] > std[1] > 0.34
+    z = np.sort(np.random.default_rng(0).normal(size=(4000, 118)))[:, 109]  # the quantile at 109.5 / 118
+    p = 109.5 / 118
+    excess = widened(np.zeros(1), np.array([ndtri(p)]), 118)[0] ** 2
+    assert excess == pytest.approx(z.var() - np.pi / 2 / 118, rel=0.15)
