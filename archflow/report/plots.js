@@ -116,7 +116,7 @@ function drawCertainty() {
     array: best.map((index) => high[index] - method.score[index]),
     arrayminus: best.map((index) => method.score[index] - low[index]),
   };
-  const predicted = points("predicted, with its 80 % interval", best, along, method.score, {
+  const predicted = points("predicted, 80 % interval", best, along, method.score, {
     size: 7, color: colour("accent"),
   });
   const traces = [{ ...predicted, error_y: error }];

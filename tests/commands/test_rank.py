@@ -193,6 +193,30 @@ def test_report_shows_architectures_and_curves(here, call):
     assert "Pre-training loss" in page
 
 
+def test_report_scores_what_was_trained_apart(here, call):
+    assert call("finetune", "--input", "some.jsonl", "--out", "gp.archflow").code == 0
+    outcome = call(
+        "report", "gp.archflow", "--input", "cells.csv", "--label-column", "accuracy", "--out", "o.html", "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    own, table = read_table("some.jsonl", SPACE), read_table("cells.csv", SPACE)
+    trained = np.isin(SPACE.keys(table.archs), SPACE.keys(own.archs))
+    assert outcome.json["trained"] == trained.sum() >= len(own)
+    rows = outcome.json["rows"]
+    assert [row["method"] for row in rows] == ["gp.archflow", "gp.archflow, training scores"]
+    score = Ranker.load("gp.archflow").predict(table.archs)
+    for row, of in zip(rows, (~trained, trained), strict=True):
+        assert row["architectures"] == of.sum()
+        assert row["tau"] == archflow.metrics.kendall_tau(table["accuracy"][of], score[of])
+        assert row["spread"]["tau"] > 0
+    data = read_data(Path("o.html"))
+    assert len(data["usedInTraining"]) == trained.sum()
+    assert data["bestTrained"]["accuracy"] == pytest.approx(table["accuracy"][trained].max(), rel=1e-5)
+    assert len(data["methods"][0]["intervals"]["low"]) == len(table)
+    assert data["settings"]["ranker seed"] == 0
+    assert {"archflow", "torch"} <= data["settings"]["versions"].keys()
+
+
 @pytest.mark.parametrize("column", ["same", "''"])
 def test_report_without_usable_accuracies(here, call, column):
     outcome = call(*words("report", f"--label-column {column} --json"))

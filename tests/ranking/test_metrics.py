@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archflow.ranking.metrics import kendall_tau, precision_at
+from archflow.ranking.metrics import kendall_tau, precision_at, scores_of, spread_of
 
 FEW_VALUES = st.sampled_from([-3.0, 0.0, 0.5, 1.0, 2.0, 90.1, 1e6])
 PAIRED = st.lists(st.tuples(FEW_VALUES, FEW_VALUES), min_size=2, max_size=40).map(lambda rows: np.array(rows).T)
@@ -95,3 +95,19 @@ def test_a_percentage_out_of_range(percent):
 def test_what_cannot_be_ranked(measure, accuracy, score, reason):
     with pytest.raises(ValueError, match=reason):
         measure(accuracy, score)
+
+
+def test_the_spread_is_that_of_resampled_architectures():
+    rng = np.random.default_rng(3)
+    accuracy = rng.normal(size=200)
+    score = accuracy + rng.normal(size=200)
+    spread = spread_of(accuracy, score, resamples=400, seed=1)
+    fresh = []
+    for _ in range(400):  # what it estimates: the deviation between independent samples of 200
+        again = rng.normal(size=200)
+        fresh.append(scores_of(again, again + rng.normal(size=200)).tau)
+    assert spread.tau == pytest.approx(np.std(fresh), rel=0.35)
+    assert spread == spread_of(accuracy, score, resamples=400, seed=1)
+    assert spread_of(accuracy, accuracy).tau == pytest.approx(0, abs=1e-9)
+    with pytest.raises(ValueError, match="resamples must be 2 or more, not 1"):
+        spread_of(accuracy, score, resamples=1)

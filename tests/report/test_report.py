@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import gzip
 import json
 import re
 import stat
@@ -159,6 +162,36 @@ def test_every_graph_keeps_its_nodes_and_edges(tmp_path: Path) -> None:
         start += nodes
 
 
+def test_what_is_trained_and_how_sure_the_prediction_is(tmp_path: Path) -> None:
+    plain = make_report()
+    assert plain.accuracy is not None
+    assert plain.held_out is not None
+    bounds = np.stack([plain.scores["FGP"] - 8, plain.scores["FGP"] + 5], 1)
+    _, data = written(tmp_path / "report.html", replace(plain, intervals={"FGP": bounds}))
+    order = [list(plain.strings).index(string) for string in data["strings"]]
+    held = plain.accuracy[plain.held_out], bounds[plain.held_out]
+    inside = [low <= value <= high for value, (low, high) in zip(*held, strict=True)]
+    found = data["methods"][0]["intervals"]
+    assert found["covered"] == pytest.approx(sum(inside) / 40)
+    np.testing.assert_allclose(np.stack([found["low"], found["high"]], 1), bounds[order], rtol=1e-4)
+    assert data["methods"][1]["intervals"] is None
+    best = plain.accuracy[~plain.held_out].max()
+    assert data["bestTrained"]["accuracy"] == pytest.approx(best, rel=1e-5)
+    assert data["bestTrained"]["rank"] == 1 + sum(plain.accuracy > best)
+    assert data["compared"] == 40
+    _, data = written(tmp_path / "report.html", replace(plain, best_trained=200.0))
+    assert data["bestTrained"] == {"accuracy": 200.0, "rank": 1}
+    assert written(tmp_path / "report.html", replace(plain, held_out=None))[1]["bestTrained"] is None
+
+
+def test_plotly_is_in_the_page_with_its_licence(tmp_path: Path) -> None:
+    page, _ = written(tmp_path / "report.html", make_report())
+    folder = Path(report_module.__file__).with_name("plotly")
+    packed = re.findall(r'<script type="text/plain" id="plotly">(.*?)</script>', page, re.DOTALL)
+    assert gzip.decompress(base64.b64decode(packed[0])) == (folder / "plotly-basic.min.js").read_bytes()
+    assert "Permission is hereby granted, free of charge" in page
+
+
 def test_only_part_of_a_large_space_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "_DRAWN", 80)
     report = make_report(200, held_out=np.arange(200) >= 8)
@@ -211,6 +244,8 @@ def test_principal_components_of_degenerate_surrogates(surrogate: np.ndarray) ->
         ({"accuracy": np.zeros(61)}, "the accuracy .* 60, not 61"),
         ({"held_out": np.ones(2, bool)}, "held_out .* 60, not 2"),
         ({"surrogate": np.full((60, 2), np.nan)}, "finite"),
+        ({"intervals": {"FGP": np.zeros((3, 2))}}, "the intervals of 'FGP' .* 60, not 3"),
+        ({"intervals": {"other": np.zeros((60, 2))}}, "no scores of 'other'"),
     ],
 )
 def test_an_inconsistent_report_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -468,3 +503,124 @@ def test_a_browser_says_when_only_part_is_drawn(opened: Open, monkeypatch: pytes
     browser = opened(make_report())
     assert "40 of the 60 architectures are drawn" in css(browser, "#map-note")[0].text
     assert len(css(browser, "#prediction-plot .point")) == 40
+
+
+def full_report() -> Report:
+    report = make_report()
+    bounds = {"FGP": np.stack([report.scores["FGP"] - 8, report.scores["FGP"] + 5], 1)}
+    return replace(
+        report,
+        intervals=bounds,
+        curves={"Best accuracy found": {"gp": [80.0, 90.0], "random": [80.0, 81.0]}, **report.curves},
+        over={"Best accuracy found": "networks trained"},
+        rows=[{"method": name, "τ": (0.8, 0.02), "P@1%": 0.5, "P@5%": 0.6, "cells": 40} for name in report.scores],
+        apart=[{"method": "training scores", "τ": 0.9}],
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 420])
+def test_everything_fits_at_any_width(opened: Open, browser: Any, width: int, scheme: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        opened(full_report())
+        assert browser.execute_script("return matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        outside = browser.execute_script(
+            """const cut = [...document.querySelectorAll("#results td, #all-table td, #settings td, svg.cell rect")];
+            return cut.filter((each) => {
+              const { left, right } = each.getBoundingClientRect();
+              return left < 0 || right > innerWidth;
+            }).length"""
+        )
+        assert outside == 0
+        scrolled = """return [...document.querySelectorAll("#best-cells .drawing")]
+            .filter((each) => each.scrollWidth > each.clientWidth).length"""
+        assert browser.execute_script(scrolled) == 0
+        cells = [cell.text for cell in css(browser, "#results tbody tr")[0].find_elements("css selector", "th, td")]
+        assert cells == ["FGP", "0.800 ± 0.020", "0.500", "0.600", "40"]
+        for plot in ("prediction-plot", "certainty-plot", "map-plot"):
+            hover(browser, plot, 0)
+            WebDriverWait(browser, 10).until(card_is_open)
+            covered = browser.execute_script(
+                """const [a, b] = ["card", arguments[0]].map((id) => byBox(document.getElementById(id)));
+                function byBox(each) { return each.getBoundingClientRect(); }
+                const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+                const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+                return Math.max(0, across) * Math.max(0, down) / (b.width * b.height)""",
+                plot,
+            )
+            assert covered < 0.1, plot
+        assert [entry["message"] for entry in browser.get_log("browser")] == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_references_intervals_and_the_best_of_every_method(opened: Open) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    report = full_report()
+    browser = opened(report)
+    foot = [row.text.split() for row in css(browser, "#results tfoot tr")]
+    assert foot == [
+        ["training", "scores", "0.900", "–", "–", "–"],
+        ["random", "order", "0.000", "0.025", "0.050", "–"],  # one of 40, two of 40
+        ["true", "order", "1.000", "1.000", "1.000", "–"],
+    ]
+    assert len(css(browser, "#certainty-plot .errorbar")) == 30
+    for plot in ("prediction-plot", "certainty-plot"):
+        assert "best trained: " in css(browser, f"#{plot} .annotation-text")[0].get_attribute("textContent")
+    types = "return [...document.querySelectorAll('.curves .plot')].map((plot) => plot.layout.yaxis.type)"
+    assert browser.execute_script(types) == ["linear", "log", "linear"]
+    assert [plot.get_attribute("aria-label") for plot in css(browser, "#search .plot")] == [
+        "Best accuracy found by networks trained"
+    ]
+    css(browser, "#best-method label")[1].click()
+    best = report.strings[int(np.argmax(report.scores["no pre-training"]))]
+    WebDriverWait(browser, 10).until(lambda b: css(b, "#best-cells code")[0].get_attribute("textContent") == best)
+    marked = browser.execute_script("return report.methods[1].best.slice(0, 10)")
+    used = set(browser.execute_script("return report.usedInTraining"))
+    assert len(css(browser, "#best-cells .used")) == len(used.intersection(marked))
+
+
+def test_the_table_is_searched_sorted_and_taken_along(opened: Open, tmp_path: Path) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    report = full_report()
+    assert report.accuracy is not None
+    browser = opened(report)
+
+    def first() -> list[str]:
+        return [cell.get_attribute("textContent") for cell in css(browser, "#all-table tbody tr:first-child td")]
+
+    assert len(css(browser, "#all-table tbody tr")) == 20
+    assert first()[:2] == [report.strings[int(np.argmax(report.scores["FGP"]))], "1"]
+    accuracy = css(browser, "#all-table thead button")[4]
+    for sign in (1, -1):
+        accuracy.click()
+        assert first()[0] == report.strings[int(np.argmax(sign * report.accuracy))]
+    css(browser, "#all-table summary")[0].click()
+    WebDriverWait(browser, 10).until(lambda b: css(b, "#all-table details svg"))
+    css(browser, "#all-search")[0].send_keys("none~0 CONNECT~2")
+    fitting = [string for string in report.strings if "none~0" in string and "connect~2" in string]
+    assert 0 < len(fitting) < 20
+    assert len(css(browser, "#all-table tbody tr")) == len(fitting)
+
+    browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    css(browser, "#all-csv")[0].click()
+    taken = tmp_path / "A-ranking.csv"
+    WebDriverWait(browser, 10).until(lambda _: taken.exists())
+    with taken.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    by_arch = {row["architecture"]: row for row in rows}
+    assert set(by_arch) == set(report.strings)
+    for i, string in enumerate(report.strings):
+        assert float(by_arch[string]["accuracy"]) == pytest.approx(report.accuracy[i], rel=1e-4)
+        assert float(by_arch[string]["high by FGP"]) == pytest.approx(report.scores["FGP"][i] + 5, rel=1e-3)
+        assert by_arch[string]["trained"] == ("yes" if i % 3 == 0 else "")
