@@ -92,7 +92,7 @@ def written(installed, outcomes):
 
 
 def used():
-    """Processor seconds of the commands that have ended; unlike the time on the clock, other work does not change it."""
+    """Processor seconds of the commands that have ended; other work does not change them, as it does the clock."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 
