@@ -40,3 +40,8 @@ def on_post_page(output, page, **_):
     """Without a server, searching needs a small script that Material would fetch from a server: take our copy."""
     copy = get_relative_url("vendor/iframe-worker.js", page.url)
     return output.replace("https://unpkg.com/iframe-worker/shim", copy)
+
+
+def on_post_template(output_content, template_name, **_):
+    """The same for the page of what is not found, which stands at the top."""
+    return output_content.replace("https://unpkg.com/iframe-worker/shim", "vendor/iframe-worker.js")
