@@ -125,5 +125,5 @@ def test_a_space_and_its_table_of_an_installed_package(package, tmp_path):
 
 
 def test_the_message_for_networks(forgetful):
-    with pytest.raises(ValueError, match="^archflow already has networks 'darts'; choose another name$"):
+    with pytest.raises(ValueError, match=r"^archflow already has networks 'darts'; choose another name$"):
         register("networks", "darts", None)
