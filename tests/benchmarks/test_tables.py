@@ -357,7 +357,6 @@ UNREADABLE = {
     "a later space": lambda path: header(path, space="nasbench401"),
     "no vocabulary": lambda path: header(path, vocabulary=None),
     "no columns": lambda path: header(path, columns=None),
-    "no number of architectures": lambda path: header(path, architectures=None),
     "operations of an earlier version": lambda path: header(path, vocabulary=["input", "conv", "output"]),
 }
 """Files that are seen to be no table when tables are listed."""

@@ -123,7 +123,7 @@ def assert_resumes(call, uninterrupted):
 
 def test_ctrl_c(here, call, uninterrupted):
     (here / "long.archflow").write_bytes(PREVIOUS)
-    with begin(*LONG) as process:
+    with begin(*LONG, "--overwrite") as process:
         first = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         rest, out = process.stderr.read(), process.stdout.read()

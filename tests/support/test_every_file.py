@@ -55,7 +55,7 @@ def test_foreign_files(kind, path):
     torch.save({"operations": torch.zeros(3)}, path)
     refused(kind, path, re.escape(str(path)))
     save_file({"operations": torch.zeros(3)}, path)
-    refused(kind, path, f"not an archflow '{kind}' file: it was not written by archflow")
+    refused(kind, path, "not an archflow file: it was not written by archflow")
 
 
 def test_a_file_of_another_kind_or_none(kind, path):
