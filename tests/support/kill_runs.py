@@ -80,6 +80,7 @@ def prepare(folder: Path) -> None:
     write_table(folder / "cells.csv", {"arch": space.format(archs), "accuracy": space.flops(archs) / 1e6})
     environment = {**os.environ, "ARCHFLOW_CACHE": str(folder / "cache")}
     adding = [sys.executable, "-m", "archflow", "tables", "add", "cells.csv", "--space", "nasbench201"]
+    adding += ["--label-column", "accuracy"]
     subprocess.run(adding, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
