@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from archflow.commands.rank import rank
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
@@ -49,3 +51,15 @@ def test_an_example_is_short_and_listed(path):
     assert f"`{path.name}`" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
     if path.suffix == ".py":
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_an_onnx_folder_is_ranked_from_the_shell(capsys):
+    runpy.run_path(str(EXAMPLES / "onnx_folder.py"))
+    assert "archflow rank models/ranker.archflow --models 'models/*.onnx'" in capsys.readouterr().out
+    rank(Path("models/ranker.archflow"), models="models/*.onnx", out=Path("ranking.csv"))
+    assert "24 written to ranking.csv" in capsys.readouterr().out
+    assert "models/model007.onnx" in Path("ranking.csv").read_text()
+    with pytest.raises(ValueError, match=r"no file is called none/\*.onnx"):
+        rank(Path("models/ranker.archflow"), models="none/*.onnx")
+    with pytest.raises(ValueError, match="--models excludes"):
+        rank(Path("models/ranker.archflow"), models="models/*.onnx", space="darts")

@@ -208,6 +208,7 @@ def renamed(names: Iterable[str], known: Collection[str]) -> list[str]:
 
 def multiply_accumulates(name: str, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> int:
     """Multiply-accumulates of convolutions, linear layers, matrix products and attention; 0 for all else."""
+    args = [*args, *(kwargs[key] for key in ("input", "weight", "query", "key", "value") if key in kwargs)]
     if name.startswith("conv"):
         weight, read = args[1].shape, prod(args[0].shape)
         return (read if "transpose" in name else prod(output.shape)) * prod(weight[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import glob
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from archflow.commands.shared import agreed_space, read, require_output
 def rank(
     ranker: Annotated[Path, typer.Argument(help="Ranker from 'finetune'.")],
     input: Input = None,
+    models: Annotated[str | None, typer.Option(help='ONNX files, e.g. "models/*.onnx", in place of a space.')] = None,
     sample: Sample = None,
     space: CheckpointSpace = None,
     arch_column: ArchColumn = "arch",
@@ -26,9 +28,13 @@ def rank(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score architectures, and sort them best first; those that the ranker was fitted on are marked."""
+    """Score architectures, and sort them best first; those that the ranker was fitted on are marked.
+
+    With --models, ONNX files are ranked by a ranker that was fitted on such files.
+    """
     import numpy as np
 
+    from archflow.archs.batch import ArchBatch
     from archflow.benchmarks.own_tables import write_table
     from archflow.ranking.ranker import Ranker
     from archflow.support.documents import strict_json
@@ -36,15 +42,25 @@ def rank(
     if out is not None:
         require_output(out, table=True)
     model = Ranker.load(ranker, device)
-    data = read(agreed_space(space, model.provenance, ranker), input, arch_column, sample, seed)
-    scores, trained = model.predict(data.archs), model.trained(data.archs)
+    if models is not None:
+        if input is not None or sample is not None or space is not None:
+            raise ValueError("--models excludes --input, --sample and --space")
+        files = sorted(glob(models))
+        if not files:
+            raise ValueError(f"no file is called {models}; put the pattern in quotes")
+        archs = ArchBatch.from_onnx(files, model.labelled.archs.vocabulary)
+    else:
+        data = read(agreed_space(space, model.provenance, ranker), input, arch_column, sample, seed)
+        archs = data.archs
+    scores, trained = model.predict(archs), model.trained(archs)
     order = np.argsort(-scores, kind="stable")
     if exclude_trained:
         order = order[~trained[order]]
         if not len(order):
             raise ValueError(f"{ranker} was fitted on all of these architectures, so --exclude-trained leaves none")
     order = order[:top]
-    strings, scores, marks = data.space.format(data.archs[order]), scores[order], trained[order]
+    strings = data.space.format(archs[order]) if models is None else [files[row] for row in order]
+    scores, marks = scores[order], trained[order]
     if out is not None:
         ranks = np.arange(1, len(order) + 1)
         write_table(out, {"rank": ranks, "arch": strings, "score": scores, "trained": marks.astype(int)})
@@ -54,7 +70,7 @@ def rank(
     ][:10]
     known = int(trained.sum())
     if as_json:
-        facts = {"architectures": len(data), "trained": known, "ranked": len(order), "out": out and str(out)}
+        facts = {"architectures": len(archs), "trained": known, "ranked": len(order), "out": out and str(out)}
         print(strict_json({**facts, "best": best}))
         return
     print("rank     score    arch")

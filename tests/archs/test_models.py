@@ -65,6 +65,15 @@ def test_multiply_accumulates_are_counted():
     assert recorded(attention, (tokens, tokens, tokens), "it").flops == 2 * (4 * 3 * 8 * 8 + 2 * 3 * 3 * 8)
 
 
+def test_arguments_may_be_given_by_name():
+    class Named(nn.Module):
+        def forward(self, x):
+            return F.linear(input=x, weight=torch.ones(2, 8))
+
+    graph, flops = recorded(Named(), IMAGE, "it")
+    assert (graph[0], flops) == (["input", "linear", "output"], 3 * 8 * 8 * 2)
+
+
 def test_an_exported_program_is_its_module():
     module = Block().eval()
     program = torch.export.export(module, (IMAGE,))
