@@ -189,7 +189,7 @@ def test_mistakes(tmp_path):
     refused("no URL of a database", storage="nope://here")
     other = tmp_path / "other.db"
     optuna.create_study(study_name="archflow", storage=f"sqlite:///{other}")
-    refused("was not made by archflow; take another storage", storage=other, resume=True)
+    refused("was not made by archflow; take another storage", storage=other)
 
 
 def test_a_locked_database(tmp_path, monkeypatch):
