@@ -51,7 +51,7 @@ def search(
     if importlib.util.find_spec("optuna") is None:
         raise ModuleNotFoundError("search needs the package optuna: pip install archflow[search]")
     from archflow.benchmarks.own_tables import write_table
-    from archflow.search.run import run
+    from archflow.search.loop import run
     from archflow.support.devices import resolve_device
 
     if out is not None:

@@ -11,7 +11,7 @@ import torch
 
 import archflow
 import archflow.support.files
-from archflow.search.run import OPTUNA_STRATEGIES
+from archflow.search.loop import OPTUNA_STRATEGIES
 from archflow.search.strategies import STRATEGIES
 from archflow.zero_cost.measures import PROXIES
 from tests.commands import COMPUTING, PREVIOUS, WORKING, WRITING, contents, words
