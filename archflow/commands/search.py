@@ -51,7 +51,7 @@ def search(
     if importlib.util.find_spec("optuna") is None:
         raise ModuleNotFoundError("search needs the package optuna: pip install archflow[search]")
     from archflow.benchmarks.own_tables import write_table
-    from archflow.search.run import run
+    from archflow.search.loop import run
     from archflow.support.devices import resolve_device
 
     if out is not None:
@@ -77,7 +77,8 @@ def search(
     best, failed = result.best, sum(row.state == "failed" for row in result.rows)
     if best is None:
         why = next((row.why for row in result.rows if row.why), "all were stopped early")
-        raise ValueError(f"none of {len(result.rows)} trainings gave a score: {why}")
+        print(f"archflow: none of {len(result.rows):,} trainings gave a score: {why}", file=sys.stderr)
+        raise typer.Exit(1)
     facts: dict[str, Any] = {
         **{"space": result.space, "strategy": strategy, "trainings": len(result.rows), "failed": failed},
         **{"best": {"arch": best.arch, "score": best.score, "trial": best.trial}, "out": out and str(out)},

@@ -189,13 +189,13 @@ def test_mistakes(tmp_path):
     refused("no URL of a database", storage="nope://here")
     other = tmp_path / "other.db"
     optuna.create_study(study_name="archflow", storage=f"sqlite:///{other}")
-    refused("was not made by archflow; take another storage", storage=other, resume=True)
+    refused("was not made by archflow; take another storage", storage=other)
 
 
 def test_a_locked_database(tmp_path, monkeypatch):
     file = tmp_path / "search.db"
     run(SPACE, larger, strategy="random", budget=1, storage=file)
-    monkeypatch.setattr("archflow.search.run._LOCKED", 0.1)
+    monkeypatch.setattr("archflow.search.loop._LOCKED", 0.1)
     holder = sqlite3.connect(file)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(OSError, match=r"search\.db cannot be used: database is locked; free it, or take another$"):
