@@ -11,9 +11,13 @@ OUTSIDE = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "experiments/ranking/PRETRAINING.md": "experiments/pretraining.md",
+    "experiments/ranking/reliability.svg": "experiments/reliability.svg",
     **{
         f"experiments/{name}/README.md": f"experiments/{name}.md"
-        for name in ("nasbench201", "other_spaces", "proxies", "ranking", "reproduce")
+        for name in (
+            *("nasbench201", "other_spaces", "proxies", "ranking", "reproduce"),
+            *("search", "search_digits", "search_epochs", "models"),
+        )
     },
 }
 """Each file by its path in the repository, and the page that it becomes."""

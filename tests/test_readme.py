@@ -1,4 +1,4 @@
-"""The README's example runs as it stands, finds good architectures, and passes a strict type checker."""
+"""The README's examples run as they stand; the first finds good architectures, and passes a strict type checker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-(EXAMPLE,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+EXAMPLE, OF_MODELS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
 def test_the_example_on_ones_own_space():
@@ -17,6 +17,12 @@ def test_the_example_on_ones_own_space():
     found = [names["cells"][index] for index in names["best"]]
     assert len(found) == 10
     assert sum(cell.count("conv") for cell in found) / len(found) > 3
+
+
+def test_the_example_on_ones_own_models(forgetful):
+    names: dict = {}
+    exec(OF_MODELS, names)
+    assert isinstance(names["model"], names["nn"].Module)
 
 
 def checked(file):
