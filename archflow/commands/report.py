@@ -52,6 +52,8 @@ def report(
     label_column = label_column or data.default
     accuracy = data[label_column] if label_column else None
     known = np.zeros(len(data), bool) if accuracy is None else ~np.isnan(accuracy)
+    if accuracy is not None and known.sum() < 2:
+        raise ValueError(f"'{label_column}' has {known.sum()} labels, but at least two are needed to score a ranking")
     scores = model.predict(data.archs)
     held_out = ~np.isin(data.space.keys(data.archs), data.space.keys(model.labelled.archs))
     rows: list[dict[str, Any]] = []

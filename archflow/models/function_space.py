@@ -14,7 +14,7 @@ Numeric decisions are proxies of the space beside its parameters and FLOPs, 0 wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -132,11 +132,13 @@ class FunctionSpace(Space):
             raise ValueError(f"a model is built from one architecture, not from {len(arch):,}")
         return self.build(Choices(self._answers(self.encode(arch)[0].tolist())))
 
-    def _proxy(self, name: str, archs: ArchBatch) -> Float[ndarray, " archs"]:
-        place = [question.name for question in self.questions].index(name)
-        numbers = np.array([float(option) for option in self.questions[place].options])
-        choices = self._rows(archs)[:, place]
-        return np.where(choices >= 0, numbers[choices], 0.0)
+    def _proxies(self, names: Sequence[str], archs: ArchBatch) -> Mapping[str, Float[ndarray, " archs"]]:
+        rows, found = self._rows(archs), {}
+        for place, question in enumerate(self.questions):
+            if question.name in names:
+                numbers = np.array([float(option) for option in question.options])
+                found[question.name] = np.where(rows[:, place] >= 0, numbers[rows[:, place]], 0.0)
+        return found
 
     def _all_keys(self) -> Shaped[ndarray, " archs"]:
         rows = np.stack(np.unravel_index(np.arange(self.size or 0), self._options), axis=1)

@@ -114,7 +114,7 @@ def test_the_published_settings_of_each_space():
     expected = {
         "nasbench101": Published(pool=7290, **tuned),
         "nasbench201": Published(pool=7813, proxies="measured/jacov"),
-        "darts": Published(pool=5611, k=12, hidden=256, finetune_epochs=300, max_pairs=128),
+        "darts": Published(pool=5611, k=12, hidden=256, finetune_epochs=300, max_pairs=128, margin=0.1),
         "nasbench-graph": Published(proxies="cora/para"),
     }
     assert {name: published(name) for name in archflow.spaces()} == {

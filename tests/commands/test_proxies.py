@@ -49,7 +49,7 @@ def test_it_equals_the_function_of_the_same_name(here, call, ending):
 def test_all_proxies_of_a_sample(here, call):
     (here / f"{OUT}.log").write_bytes(PREVIOUS)
     args = "proxies --space nasbench101 --sample 3 --seed 2 --width 8 --depth 1 --size 8 --batch-size 8 --processes 1"
-    outcome = call(*args.split(), "--device", "cpu", "--out", OUT)
+    outcome = call(*args.split(), "--device", "cpu", "--overwrite", "--out", OUT)
     assert (outcome.code, outcome.out) == (0, f"{len(PROXIES)} proxies of 3 architectures: {OUT}\n")
     space = archflow.space("nasbench101")
     found = read_table(OUT, space)

@@ -99,7 +99,7 @@ def test_a_line_records_all_settings_including_defaults(tmp_path):
     """Defaults may change between versions, so a result must record the values that it was made with."""
     (line,) = run(tmp_path, **ONE, methods=["fgp"], encoder_settings={"hidden": 8}).lines
     settings = line["settings"]
-    assert settings["encoder_settings"] == {"hidden": 8, "layers": 3}
+    assert settings["encoder_settings"] == {"hidden": 8, "layers": 3, "dropout": 0.0}
     assert settings["head_settings"] == {**vars(FinetuneSettings()), "epochs": 2}
     assert settings["pretraining"] == {**vars(PretrainSettings()), "epochs": 2}
     source = settings["source"]
