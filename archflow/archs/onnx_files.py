@@ -18,10 +18,21 @@ _MOVED = """
 """
 _FOLDED = FOLDED | frozenset(_MOVED.split())
 _ALIASES = {
-    **{"globalaveragepool": "globalpool", "globalmaxpool": "globalmaxpool", "reducemean": "globalpool", "sum": "add"},
-    **{"layernormalization": "layernorm", "groupnormalization": "groupnorm", "instancenormalization": "instancenorm"},
-    **{"rmsnormalization": "rmsnorm", "gemm": "linear", "resize": "interpolate", "clip": "relu6"},
-    **{"logsoftmax": "softmax", "max": "maximum", "reducemax": "amax", "reducesum": "sum"},
+    "globalaveragepool": "globalpool",
+    "globalmaxpool": "globalmaxpool",
+    "reducemean": "globalpool",
+    "sum": "add",
+    "layernormalization": "layernorm",
+    "groupnormalization": "groupnorm",
+    "instancenormalization": "instancenorm",
+    "rmsnormalization": "rmsnorm",
+    "gemm": "linear",
+    "resize": "interpolate",
+    "clip": "relu6",
+    "logsoftmax": "softmax",
+    "max": "maximum",
+    "reducemax": "amax",
+    "reducesum": "sum",
 }
 
 

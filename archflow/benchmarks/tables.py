@@ -166,8 +166,12 @@ def keep(table: Table) -> Table:
     # An index, not a name, as a column may be called what no file format likes.
     columns = {f"column {number}": torch.from_numpy(column) for number, column in enumerate(table.columns.values())}
     about = {
-        **{"space": table.space.name, "vocabulary": table.archs.vocabulary, "architectures": len(table)},
-        **{"columns": list(table.columns), "default": table.default, "left_out": dict(table.left_out)},
+        "space": table.space.name,
+        "vocabulary": table.archs.vocabulary,
+        "architectures": len(table),
+        "columns": list(table.columns),
+        "default": table.default,
+        "left_out": dict(table.left_out),
     }
     save_tensors(file_of(table.name), "table", {**table.archs.tensors(), **columns}, about)
     return table

@@ -55,7 +55,7 @@ def report(
     if accuracy is not None and known.sum() < 2:
         raise ValueError(f"'{label_column}' has {known.sum()} labels, but at least two are needed to score a ranking")
     scores = model.predict(data.archs)
-    held_out = ~np.isin(data.space.keys(data.archs), data.space.keys(model.labelled.archs))
+    held_out = ~model.trained(data.archs)
     rows: list[dict[str, Any]] = []
     shown: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     for training, chosen in ((False, held_out), (True, ~held_out)):
@@ -91,10 +91,17 @@ def report(
         rows=shown[False],
         apart=shown[True],
         settings={
-            **{"ranker": str(ranker), "table": table or str(input or f"all of {name}"), "column": label_column or None},
-            **{"head": model.head, "labels": len(model.labelled.labels), "ranker seed": model.seed, "seed": seed},
+            "ranker": str(ranker),
+            "table": table or str(input or f"all of {name}"),
+            "column": label_column or None,
+            "head": model.head,
+            "labels": len(model.labelled.labels),
+            "ranker seed": model.seed,
+            "seed": seed,
             "encoder": model.encoder and model.encoder.name,
-            **{"ranking": asdict(model.settings), **provenance, "versions": versions()},
+            "ranking": asdict(model.settings),
+            **provenance,
+            "versions": versions(),
         },
         held_out=held_out,
         intervals=intervals,

@@ -80,8 +80,12 @@ def search(
         print(f"archflow: none of {len(result.rows):,} trainings gave a score: {why}", file=sys.stderr)
         raise typer.Exit(1)
     facts: dict[str, Any] = {
-        **{"space": result.space, "strategy": strategy, "trainings": len(result.rows), "failed": failed},
-        **{"best": {"arch": best.arch, "score": best.score, "trial": best.trial}, "out": out and str(out)},
+        "space": result.space,
+        "strategy": strategy,
+        "trainings": len(result.rows),
+        "failed": failed,
+        "best": {"arch": best.arch, "score": best.score, "trial": best.trial},
+        "out": out and str(out),
     }
     lines = [
         f"{best.score:.4f}  {best.arch}",

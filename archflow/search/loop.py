@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optuna
@@ -24,13 +24,11 @@ from archflow.archs.batch import ArchBatch
 from archflow.benchmarks.registry import space as make_space
 from archflow.benchmarks.space import Space
 from archflow.search.decisions import require_decisions, suggest
-from archflow.search.results import REPEATS, WHY, SearchResult, TrialRow, counts, is_fruitless, result_of
-from archflow.search.sampler import NO_ARCHITECTURE, FlowSampler, chosen_by
+from archflow.search.objective import Objective, ObjectiveFailed
+from archflow.search.results import REPEATS, SearchResult, TrialRow, counts, is_fruitless, result_of
+from archflow.search.sampler import NO_ARCHITECTURE, WHY, FlowSampler, chosen_by
 from archflow.search.strategies import STRATEGIES
 from archflow.search.workers import in_workers
-
-if TYPE_CHECKING:
-    from archflow.search.objectives import Objective
 
 __all__ = ["SearchResult", "TrialRow", "run"]
 
@@ -164,8 +162,6 @@ class _Trainer:
 
     def work(self, study: optuna.Study, watch: Callable[[SearchResult], None] | None = None) -> None:
         """Train until the budget is spent and no training that another worker runs may fall to this one."""
-        from archflow.search.objectives import ObjectiveFailed
-
         study.sampler, budget = self.sampler, self.plan.budget
         if self.plan.stop_early:
             study.pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
@@ -188,8 +184,6 @@ class _Trainer:
                 return
 
     def _train(self, trial: optuna.Trial) -> float:
-        from archflow.search.objectives import ObjectiveFailed
-
         try:
             architecture = suggest(self.plan.space, trial)
         except optuna.TrialPruned:

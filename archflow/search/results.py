@@ -10,10 +10,10 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from archflow.benchmarks.space import Space
-from archflow.search.sampler import NO_ARCHITECTURE
+from archflow.search.sampler import NO_ARCHITECTURE, WHY
 
-REPEATS, WHY = "repeats", "why"
-"""User attributes of a trial: which other it repeats, -1 if it was withdrawn; why it failed."""
+REPEATS = "repeats"
+"""The user attribute of a trial that says which other it repeats, -1 if it was withdrawn."""
 
 
 @dataclass(frozen=True)

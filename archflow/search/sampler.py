@@ -135,7 +135,7 @@ class FlowSampler(BaseSampler):
         """
         chosen = chosen_by(trial)
         if self._distributions.keys() <= chosen.keys():
-            return trial.user_attrs.get("why") != NO_ARCHITECTURE
+            return trial.user_attrs.get(WHY) != NO_ARCHITECTURE
         if trial.state is TrialState.COMPLETE:
             missing = next(name for name in self._distributions if name not in chosen)
             raise ValueError(
@@ -152,8 +152,10 @@ class FlowSampler(BaseSampler):
         return int(np.random.default_rng([self._seed, stage]).integers(2**31))
 
 
+WHY = "why"
+"""The user attribute that says why a trial has no score."""
 NO_ARCHITECTURE = "the choices denote no architecture"
-"""The user attribute "why" of trials that were pruned for it."""
+"""What it says of trials that were pruned for it."""
 
 
 def chosen_by(trial: FrozenTrial) -> dict[str, Any]:
